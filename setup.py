@@ -1,0 +1,105 @@
+"""Packaging of vil_mm. Settings of tools: pyproject.toml; the tested pins: constraints.txt."""
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+INSTALL_REQUIRES = [
+    'torch>=2.4',  # the first with torch.library.custom_op; also the lower bound of onedl-mmcv
+    'numpy',  # images and label maps of datasets/ and analysis/
+]
+
+# The OpenMMLab packages are extras and no hard requirements: both families below install the same
+# modules (mmengine, mmcv, ...), so requiring one would overwrite the other in a user's environment.
+EXTRAS_REQUIRE = {
+    'onedl': [  # the maintained forks, same import names: the default stack
+        'onedl-mmengine>=0.10.12,<0.11',
+        'onedl-mmcv>=2.3.6,<2.4',
+        'onedl-mmsegmentation>=1.4.2,<1.5',
+        'onedl-mmpretrain>=1.3.6,<1.4',
+        'torchvision',  # imported by mmpretrain, which does not declare it
+        'setuptools; python_version >= "3.12"',  # collect_env of mmengine imports distutils
+    ],
+    'openmmlab': [  # the originals; mmcv has to be compiled, mmcv-lite is not enough for mmseg
+        'mmengine>=0.10.7',
+        'mmcv>=2.1,<2.2',
+        'mmsegmentation>=1.2.2',
+        'mmpretrain>=1.2.0',
+        'ftfy',  # imported by mmseg, which does not declare it
+        'regex',  # the same
+        'torchvision',
+        'setuptools<81',  # the build of mmcv imports pkg_resources, which newer ones lack
+    ],
+    'det': [  # on top of [onedl]; every model of mmdet needs an mmcv with compiled operators:
+        # pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary onedl-mmcv onedl-mmcv
+        'onedl-mmdetection>=3.5.1,<3.6',
+    ],
+    'test': [
+        'pytest',
+        'ruff',
+        'safetensors',  # reads the golden numbers
+    ],
+    'gpu': ['triton'],  # the fused kernels; torch for CUDA on Linux already brings it
+}
+
+
+class BuildWithMim(build_py):
+    """Puts configs/ and tools/ into the package's `.mim/`, where OpenMMLab's mim looks for them."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:  # then the repository's own folders are used
+            return
+        for folder in ('configs', 'tools'):
+            target = Path(self.build_lib, 'vil_mm', '.mim', folder)
+            shutil.rmtree(target, ignore_errors=True)  # left by an earlier build
+            shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns('__pycache__'))
+
+
+def read_version() -> str:
+    text = (ROOT / 'vil_mm' / 'version.py').read_text(encoding='utf-8')
+    found = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
+    if found is None:
+        raise RuntimeError("vil_mm/version.py has no line __version__ = '...'")
+    return found.group(1)
+
+
+def read_readme() -> str:
+    readme = ROOT / 'README.md'
+    return readme.read_text(encoding='utf-8') if readme.is_file() else ''
+
+
+setup(
+    name='vil_mm',
+    version=read_version(),
+    description='Vision-LSTM (ViL) backbones for OpenMMLab',
+    long_description=read_readme(),
+    long_description_content_type='text/markdown',
+    author='The vil_mm authors',
+    license='Apache-2.0',
+    license_files=['LICENSE'],
+    keywords=['computer vision', 'semantic segmentation', 'xLSTM', 'Vision-LSTM', 'OpenMMLab'],
+    classifiers=[
+        'Development Status :: 4 - Beta',
+        'Intended Audience :: Science/Research',
+        'Operating System :: POSIX',
+        'Programming Language :: Python :: 3',
+        'Programming Language :: Python :: 3.10',
+        'Programming Language :: Python :: 3.11',
+        'Programming Language :: Python :: 3.12',
+        'Programming Language :: Python :: 3.13',
+        'Topic :: Scientific/Engineering :: Artificial Intelligence',
+        'Topic :: Scientific/Engineering :: Image Recognition',
+    ],
+    python_requires='>=3.10',
+    packages=find_packages(include=['vil_mm', 'vil_mm.*']),
+    install_requires=INSTALL_REQUIRES,
+    extras_require=EXTRAS_REQUIRE,
+    cmdclass={'build_py': BuildWithMim},
+    zip_safe=False,
+)

@@ -1,0 +1,67 @@
+"""Which OpenMMLab packages vil_mm was tested with, and whether the installed ones are of them."""
+
+import importlib
+import re
+import warnings
+from importlib import metadata
+from importlib.util import find_spec
+from typing import NamedTuple
+
+
+class Tested(NamedTuple):
+    """Versions from `low` up to, but not including, `high`, under any of the distribution names."""
+
+    low: str
+    high: str
+    distributions: tuple[str, ...]
+
+
+TESTED = {
+    'mmengine': Tested('0.10.7', '0.12', ('onedl-mmengine', 'mmengine')),
+    'mmcv': Tested('2.1', '2.4', ('onedl-mmcv', 'mmcv')),
+    'mmseg': Tested('1.2.2', '1.5', ('onedl-mmsegmentation', 'mmsegmentation')),
+    'mmpretrain': Tested('1.2', '1.4', ('onedl-mmpretrain', 'mmpretrain')),
+}
+
+
+def check_stack() -> None:
+    """Checks the installed OpenMMLab packages; warns at most once, about all that is unusual.
+
+    Raises:
+        ImportError: if one of the packages is missing.
+    """
+    missing = [module for module in TESTED if find_spec(module) is None]
+    if missing:
+        raise ImportError(
+            f'vil_mm needs {", ".join(missing)}, which is not installed. '
+            "Install the OpenMMLab packages with: pip install 'vil_mm[onedl]'"
+        )
+    remarks = [remark for module in TESTED if (remark := _remark_on(module))]
+    if remarks:
+        warnings.warn(f'vil_mm: {"; ".join(remarks)}', stacklevel=2)
+
+
+def installed_version(module: str) -> str:
+    """Returns a package's version, by its metadata so that nothing heavy is imported for it."""
+    for distribution in TESTED[module].distributions:
+        try:
+            return metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return importlib.import_module(module).__version__  # a bare source tree on the path
+
+
+def _remark_on(module: str) -> str | None:
+    version, tested = installed_version(module), TESTED[module]
+    if _release(tested.low) <= _release(version) < _release(tested.high):
+        return None
+    return f'{module} {version} is outside the tested range >={tested.low},<{tested.high}'
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Returns the leading numbers of a version: '0.11.0rc3' gives (0, 11, 0), '2.4' (2, 4, 0)."""
+    numbers = re.match(r'\d+(\.\d+)*', version)
+    if numbers is None:
+        return (0, 0, 0)
+    parts = [int(part) for part in numbers.group().split('.')]
+    return tuple((parts + [0, 0, 0])[:3])
