@@ -1,0 +1,110 @@
+"""The mLSTM, xLSTM's matrix-memory cell: one operator, several forms that give the same numbers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from vil_mm.mlstm.chunkwise import mlstm_chunkwise
+from vil_mm.mlstm.cost import choose_chunk_size, choose_form
+from vil_mm.mlstm.parallel import mlstm_parallel
+from vil_mm.mlstm.recurrent import MLSTMState, empty_state, mlstm_recurrent, mlstm_step
+
+__all__ = ['BACKENDS', 'MLSTMState', 'empty_state', 'mlstm', 'mlstm_step']
+
+BACKENDS = ('auto', 'parallel', 'recurrent', 'chunkwise')
+
+
+def mlstm(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    *,
+    reverse: bool = False,
+    backend: str = 'auto',
+    chunk_size: int | None = None,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Read a sequence with a matrix memory that is decayed and written under learnt gates.
+
+    For each image and head, token t reads the tokens s <= t (s >= t in reverse)::
+
+        l_r  = log sigmoid(f_r)
+        L_ts = sum_{s < r <= t} l_r + i_s                  log-weight of token s
+        m_t  = max_s L_ts                                  stabiliser
+        W_ts = (q_t . k_s / sqrt(DH)) exp(L_ts - m_t)
+        h_t  = sum_s W_ts v_s / (max(|sum_s W_ts|, exp(-m_t)) + eps)
+
+    (Beck et al., "xLSTM", 2024, appendix A; Alkin et al., "Vision-LSTM", 2024.)
+
+    Args:
+        q, k, v: ``(B, S, NH, DH)``, any strides, any floating dtype; ``k`` unscaled. Or
+            ``(B, S1, S2, NH, DH)``: two sequence axes read in row-major order, so that a scan of a
+            grid by columns is ``mlstm(q.transpose(1, 2), ...).transpose(1, 2)``.
+        igate, fgate: ``(B, S, NH)`` or ``(B, S1, S2, NH)`` pre-activations of the exponential input
+            gate and of the sigmoid forget gate.
+        reverse: Read the sequence from its end; ``h`` comes back in the order of ``q``.
+        backend: ``'parallel'`` is the definition, O(S^2). ``'chunkwise'`` is linear in S.
+            ``'recurrent'`` goes token by token. ``'auto'`` takes the cheapest by
+            :mod:`vil_mm.mlstm.cost`. All give the same numbers and the same gradients.
+        chunk_size: Tokens a chunk of the chunkwise form, any number >= 1; ``None`` chooses.
+        eps: Added to the normaliser.
+
+    Returns:
+        h: Shape and dtype of ``q``, before the head norm. Half-precision inputs are computed in
+        float32, also under autocast; float64 stays float64.
+
+    Raises:
+        ValueError: Shapes, backend or chunk size are not as above.
+        TypeError: ``q``, ``k`` and ``v`` are not of one floating dtype.
+    """
+    _check(q, k, v, igate, fgate, backend, chunk_size)
+    shape, out_dtype = q.shape, q.dtype
+    dtype = torch.promote_types(torch.promote_types(out_dtype, torch.float32), igate.dtype)
+    num_heads, head_dim = shape[-2:]
+    length = shape[1:-2].numel()
+    if backend == 'auto':
+        backend, auto_size = choose_form(length, num_heads, head_dim)
+        chunk_size = chunk_size or auto_size
+
+    with torch.autocast(q.device.type, enabled=False):
+        q, k, v = (
+            x.to(dtype).reshape(shape[0], length, *shape[-2:]).transpose(1, 2) for x in (q, k, v)
+        )
+        igate, fgate = (x.to(dtype).reshape(shape[0], length, num_heads).mT for x in (igate, fgate))
+        options = {'reverse': reverse, 'eps': eps}
+        if backend == 'parallel':
+            h = mlstm_parallel(q, k, v, igate, fgate, **options)
+        elif backend == 'recurrent':
+            h = mlstm_recurrent(q, k, v, igate, fgate, **options)
+        else:
+            chunk_size = chunk_size or choose_chunk_size(length, num_heads, head_dim)
+            h = mlstm_chunkwise(q, k, v, igate, fgate, chunk_size=chunk_size, **options)
+    return h.transpose(1, 2).reshape(shape).to(out_dtype)
+
+
+def _check(q, k, v, igate, fgate, backend: str, chunk_size: int | None) -> None:
+    if backend not in BACKENDS:
+        raise ValueError(f'mlstm backend {backend!r} is not known; choose one of {BACKENDS}')
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f'mlstm chunk_size must be at least 1 token, got {chunk_size}')
+    if q.dim() not in (4, 5) or q.shape[1:-2].numel() == 0:
+        raise ValueError(
+            'mlstm expects q, k, v of shape (B, S, NH, DH) or (B, S1, S2, NH, DH) with at least '
+            f'one token, got q of shape {tuple(q.shape)}'
+        )
+    if not (q.shape == k.shape == v.shape):
+        shapes = [tuple(x.shape) for x in (q, k, v)]
+        raise ValueError(f'mlstm expects q, k and v of one shape, got {shapes}')
+    if not (igate.shape == fgate.shape == q.shape[:-1]):
+        raise ValueError(
+            f'mlstm expects gates of shape {tuple(q.shape[:-1])}, one number a token and head, got '
+            f'igate {tuple(igate.shape)} and fgate {tuple(fgate.shape)}'
+        )
+    if not (q.is_floating_point() and q.dtype == k.dtype == v.dtype):
+        raise TypeError(
+            'mlstm expects q, k and v of one floating dtype, got '
+            f'{q.dtype}, {k.dtype} and {v.dtype}'
+        )

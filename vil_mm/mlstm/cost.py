@@ -1,0 +1,81 @@
+"""What each form of the mLSTM costs, and the choice between them.
+
+All counts are for one image, forward, over all heads; a multiply-add is two FLOPs. They count what
+the PyTorch forms execute: both triangles of the S x S products, the padding of the last chunk, and
+the column of ones that carries the normaliser.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+CHUNK_SIZES = (32, 64, 128, 256)
+
+# FLOPs of a matrix product that run in the time of one ... (measured on one CPU core, float32)
+FLOPS_PER_WEIGHT = 400  # ... exponential weight: add, bound, exp, mask, multiply
+FLOPS_PER_STATE_ENTRY = 60  # ... entry of a chunk's state: written, decayed, stacked, read
+FLOPS_PER_CHUNKING = 40e6  # ... set of extra calls that cutting into chunks needs at any size
+
+
+class Form(NamedTuple):
+    """A form of the operator and, where it has one, its chunk length in tokens."""
+
+    backend: str
+    chunk_size: int | None = None
+
+
+def flops(form: Form, length: int, num_heads: int, head_dim: int) -> int:
+    """Matrix-product FLOPs of the mLSTM cell, forward.
+
+    Args:
+        form: ``Form('parallel')``, ``Form('recurrent')`` or ``Form('chunkwise', chunk_size)``.
+        length: Tokens S.
+        num_heads: Heads NH.
+        head_dim: Channels of a head, DH.
+
+    Raises:
+        ValueError: The form is not known.
+    """
+    if form.backend == 'parallel':
+        per_head = 4 * length**2 * head_dim
+    elif form.backend == 'recurrent':
+        per_head = length * head_dim * (5 * head_dim + 5)
+    elif form.backend == 'chunkwise':
+        padded = _padded(length, form.chunk_size)
+        inside = padded * form.chunk_size * (4 * head_dim + 2)
+        between = padded * 4 * head_dim * (head_dim + 1)
+        per_head = inside + between
+    else:
+        raise ValueError(f'no FLOP count for the mLSTM form {form.backend!r}')
+    return num_heads * per_head
+
+
+def work(form: Form, length: int, num_heads: int, head_dim: int) -> float:
+    """FLOPs plus everything else the form does, in FLOPs of equal time: for comparing forms."""
+    if form.backend == 'parallel':
+        weights, state_entries, chunking = length**2, 0, 0
+    else:
+        padded = _padded(length, form.chunk_size)
+        weights = padded * form.chunk_size
+        state_entries = padded // form.chunk_size * head_dim * (head_dim + 1)
+        chunking = FLOPS_PER_CHUNKING
+    extra = num_heads * (FLOPS_PER_WEIGHT * weights + FLOPS_PER_STATE_ENTRY * state_entries)
+    return flops(form, length, num_heads, head_dim) + extra + chunking
+
+
+def choose_chunk_size(length: int, num_heads: int, head_dim: int) -> int:
+    """The chunk length with the least work."""
+    sizes = [min(size, length) for size in CHUNK_SIZES]
+    return min(sizes, key=lambda size: work(Form('chunkwise', size), length, num_heads, head_dim))
+
+
+def choose_form(length: int, num_heads: int, head_dim: int) -> Form:
+    """The form that 'auto' runs: parallel for short sequences, chunkwise beyond."""
+    chunkwise = Form('chunkwise', choose_chunk_size(length, num_heads, head_dim))
+    forms = (Form('parallel'), chunkwise)
+    return min(forms, key=lambda form: work(form, length, num_heads, head_dim))
+
+
+def _padded(length: int, chunk_size: int) -> int:
+    return math.ceil(length / chunk_size) * chunk_size

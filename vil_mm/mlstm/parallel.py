@@ -1,0 +1,51 @@
+"""The mLSTM in its parallel form: the definition, and the oracle of every other form.
+
+Notation of the Vision-LSTM and xLSTM papers, for one head and query row t, key column s:
+
+    F_t  = sum_{r<=t} log sigmoid(f_r)
+    L_ts = F_t - F_s + i_s                              for s <= t, else -inf
+    m_t  = max_s L_ts
+    W_ts = (q_t . k_s / sqrt(DH)) exp(L_ts - m_t)
+    h_t  = sum_s W_ts v_s / (max(|sum_s W_ts|, exp(-m_t)) + eps)
+
+With x_s = i_s - F_s and M_t = max_{s<=t} x_s the decay is exp(x_s - M_t) and m_t = F_t + M_t: the
+running maximum is known before any matrix product, and one S x S tensor holds the whole decay.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from vil_mm.mlstm.scan import cummax, cumsum, future_mask, normalizer
+
+
+def mlstm_parallel(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    *,
+    reverse: bool = False,
+    eps: float = 1e-6,
+) -> Tensor:
+    """Read all pairs of tokens at once: O(S^2) time and memory.
+
+    Args:
+        q, k, v: ``(B, NH, S, DH)``, one floating dtype, k unscaled.
+        igate, fgate: ``(B, NH, S)`` pre-activations, same dtype.
+        reverse: Read the sequence from its end.
+        eps: Added to the normaliser.
+
+    Returns:
+        h: ``(B, NH, S, DH)``.
+    """
+    F_t = cumsum(F.logsigmoid(fgate), reverse)
+    x = igate - F_t
+    M, _ = cummax(x, reverse)
+    log_decay = x.unsqueeze(-2) - M.unsqueeze(-1)
+    decay = log_decay.add_(future_mask(x, reverse)).exp_()
+    W = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) * decay
+    N = normalizer(W.sum(-1), F_t + M, eps)
+    return (W @ v) / N.unsqueeze(-1)

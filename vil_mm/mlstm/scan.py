@@ -1,0 +1,44 @@
+"""Small pieces that all forms of the mLSTM share: directed scans, the causal mask, the normaliser."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def cumsum(x: Tensor, reverse: bool) -> Tensor:
+    """Sum of ``x`` over the last axis up to each entry, from the axis's end in reverse."""
+    return x.flip(-1).cumsum(-1).flip(-1) if reverse else x.cumsum(-1)
+
+
+def cummax(x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
+    """Running maximum over the last axis and the index of the entry that set it."""
+    if not reverse:
+        values, indices = torch.cummax(x, -1)
+        return values, indices
+    values, indices = torch.cummax(x.flip(-1), -1)
+    return values.flip(-1), x.shape[-1] - 1 - indices.flip(-1)
+
+
+def future_mask(like: Tensor, reverse: bool) -> Tensor:
+    """``(S, S)``: 0 where row t may read column s (s <= t, or s >= t in reverse), else -inf.
+
+    Args:
+        like: Any tensor ``(..., S)`` of the wanted dtype and device.
+    """
+    size = like.shape[-1]
+    unreachable = like.new_full((size, size), -math.inf)
+    return unreachable.tril(-1) if reverse else unreachable.triu(1)
+
+
+def normalizer(b: Tensor, m: Tensor, eps: float) -> Tensor:
+    """``max(|b|, exp(-m)) + eps``, shape of ``b``.
+
+    exp(-m) is kept below the dtype's largest number: beyond it h is zero to working precision
+    either way, but an infinite floor would turn its gradient into NaN.
+    """
+    largest_exponent = 0.9 * math.log(torch.finfo(m.dtype).max)
+    floor = m.neg().clamp(max=largest_exponent).exp()
+    return torch.maximum(b.abs(), floor) + eps
