@@ -1,0 +1,5 @@
+"""Official names and layouts of weights to ours and back: pure functions on state dicts."""
+
+from vil_mm.checkpoints.official import from_official, is_official, to_official
+
+__all__ = ['from_official', 'is_official', 'to_official']

@@ -1,0 +1,231 @@
+"""The Vision-LSTM backbone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModule
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from vil_mm.layers import (
+    POOLINGS,
+    OffsetLayerNorm,
+    PatchEmbedding,
+    PositionEmbedding,
+    ViLBlock,
+    pool,
+)
+from vil_mm.models.pretrained import load_backbone, split_pretrained
+
+# name -> channels of a token, directed layers (two make a block)
+ARCHS = {
+    'tiny': {'embed_dims': 192, 'num_layers': 24},
+    'tiny+': {'embed_dims': 192, 'num_layers': 29},
+    'small': {'embed_dims': 384, 'num_layers': 24},
+    'small+': {'embed_dims': 384, 'num_layers': 26},
+    'base': {'embed_dims': 768, 'num_layers': 24},
+    'large': {'embed_dims': 1024, 'num_layers': 48},
+}
+OUT_TYPES = ('featmap', 'raw', *POOLINGS)
+
+
+@MODELS.register_module()
+class VisionLSTM(BaseModule):
+    """Vision-LSTM (ViL), version 2: mLSTM layers that read the patch grid in alternating directions.
+
+    Alkin et al., "Vision-LSTM: xLSTM as Generic Vision Backbone", ICLR 2025. Its cost is linear in
+    the number of pixels. Height and width are free at every call, in training too.
+
+    Args:
+        arch: 'tiny', 'tiny+', 'small', 'small+', 'base', 'large', or a dict with ``embed_dims``
+            (divisible by 4) and ``num_layers``.
+        version: Generation of the architecture; 2 (the ICLR paper's) is implemented.
+        img_size: Side in pixels, or (H, W), that the position embedding is made for. Others are
+            served by resizing it.
+        patch_size: Side of a patch in pixels.
+        stride: Pixels from one patch to the next; ``None`` for the patch size.
+        in_channels: Channels of the image.
+        out_indices: Blocks (0-based, ascending; negative counts from the last) whose output is
+            returned. Blocks after the last one asked for are not run.
+        out_type: 'featmap' (B, D, Hg, Wg), 'raw' (B, S, D), 'bilateral_concat' (B, 2D),
+            'bilateral_avg' (B, D) or 'avg' (B, D).
+        drop_path_rate: Share of images that skip a layer in training.
+        drop_path_decay: Let the rate grow linearly from 0 at the first layer to
+            ``drop_path_rate`` at the last.
+        final_norm: Apply the norm after the blocks to the last block's output and, if it is pooled,
+            the norm after pooling. Other outputs are never normed.
+        frozen_stages: -1 freezes nothing, 0 the embeddings, n the first n blocks too, and the
+            number of blocks everything.
+        with_cp: Activation checkpointing of every layer.
+        traversal: Order in which layers visit the grid; 'alternating' goes from the top left and
+            from the bottom right in turn.
+        mlstm_backend: See :func:`vil_mm.mlstm.mlstm`.
+        init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a file
+            of this package or an official one and fails if a weight is missing.
+
+    Raises:
+        ValueError: An option is out of its range.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = 'tiny',
+        version: int = 2,
+        img_size: int | tuple[int, int] = 224,
+        patch_size: int = 16,
+        stride: int | None = None,
+        in_channels: int = 3,
+        out_indices: int | Sequence[int] = -1,
+        out_type: str = 'featmap',
+        drop_path_rate: float = 0.0,
+        drop_path_decay: bool = False,
+        final_norm: bool = True,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        traversal: str = 'alternating',
+        mlstm_backend: str = 'auto',
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        self.embed_dims, num_layers = _read_arch(arch)
+        _check_choice('version', version, (2,))
+        _check_choice('out_type', out_type, OUT_TYPES)
+        _check_choice('traversal', traversal, ('alternating',))
+        num_blocks = (num_layers + 1) // 2
+        self.out_type = out_type
+        self.out_indices = _read_out_indices(out_indices, num_blocks)
+        self.frozen_stages = frozen_stages
+        if not -1 <= frozen_stages <= num_blocks:
+            raise ValueError(f'frozen_stages must be in [-1, {num_blocks}], got {frozen_stages}')
+
+        self.patch_embed = PatchEmbedding(
+            in_channels, self.embed_dims, patch_size, stride or patch_size
+        )
+        self.pos_embed = PositionEmbedding(_read_grid(img_size, patch_size), self.embed_dims)
+        first_rate = 0.0 if drop_path_decay else drop_path_rate
+        rates = torch.linspace(first_rate, drop_path_rate, num_layers).tolist()
+        self.blocks = nn.ModuleList(
+            ViLBlock(self.embed_dims, rates[2 * i : 2 * i + 2], with_cp, mlstm_backend)
+            for i in range(num_blocks)
+        )
+        self._add_norms(final_norm)
+        self._freeze()
+
+    def _add_norms(self, final_norm: bool) -> None:
+        """``norm`` after the blocks and ``pool_norm`` after pooling, only where they are used."""
+        self.norm, self.pool_norm = nn.Identity(), nn.Identity()
+        if not final_norm or self.out_indices[-1] != len(self.blocks) - 1:
+            return
+        self.norm = OffsetLayerNorm(self.embed_dims, eps=1e-6)
+        if self.out_type in POOLINGS:
+            self.pool_norm = nn.LayerNorm(POOLINGS[self.out_type] * self.embed_dims, eps=1e-5)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Images ``(B, C, H, W)`` to one output per entry of ``out_indices``."""
+        x = self.pos_embed(self.patch_embed(images))
+        grid = tuple(x.shape[1:3])
+        x = x.flatten(1, 2)
+        outputs = []
+        for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
+            x = block(x, grid)
+            if index in self.out_indices:
+                outputs.append(self._output(x, grid, final=index == len(self.blocks) - 1))
+        return tuple(outputs)
+
+    def _output(self, x: Tensor, grid: tuple[int, int], final: bool) -> Tensor:
+        if final:
+            x = self.norm(x)
+        if self.out_type == 'raw':
+            return x
+        if self.out_type == 'featmap':
+            return x.transpose(1, 2).unflatten(2, grid).contiguous()
+        pooled = pool(x, self.out_type)
+        return self.pool_norm(pooled) if final else pooled
+
+    def init_weights(self) -> None:
+        """Initialise by ``init_cfg``; a pretrained file must hold every weight of the backbone."""
+        init_cfg = self.init_cfg
+        pretrained, self.init_cfg = split_pretrained(init_cfg)
+        super().init_weights()
+        self.init_cfg = init_cfg
+        for cfg in pretrained:
+            load_backbone(self, **cfg)
+
+    def train(self, mode: bool = True) -> VisionLSTM:
+        """Frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for module in self._frozen_modules():
+            module.eval()
+        return self
+
+    def _freeze(self) -> None:
+        for module in self._frozen_modules():
+            module.eval().requires_grad_(False)
+
+    def _frozen_modules(self) -> list[nn.Module]:
+        if self.frozen_stages < 0:
+            return []
+        frozen = [self.patch_embed, self.pos_embed, *self.blocks[: self.frozen_stages]]
+        if self.frozen_stages == len(self.blocks):
+            frozen += [self.norm, self.pool_norm]
+        return frozen
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rate decay, and the number of depths.
+
+        The embeddings are at depth 0, block i at i + 1, the norms after the blocks at the last.
+
+        Args:
+            param_name: Full name, e.g. 'backbone.blocks.3.layers.0.skip'.
+            prefix: What stands before this backbone's own names, e.g. 'backbone.'.
+        """
+        num_depths = len(self.blocks) + 2
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix):
+            return num_depths - 1, num_depths
+        if name.startswith(('patch_embed.', 'pos_embed.')):
+            return 0, num_depths
+        if name.startswith('blocks.'):
+            return int(name.split('.')[1]) + 1, num_depths
+        return num_depths - 1, num_depths
+
+
+def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    if value not in choices:
+        raise ValueError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
+
+
+def _read_arch(arch: str | dict) -> tuple[int, int]:
+    """Channels and layers of an architecture's name or dict."""
+    if isinstance(arch, str):
+        _check_choice('arch', arch, tuple(ARCHS))
+        arch = ARCHS[arch]
+    if set(arch) != {'embed_dims', 'num_layers'}:
+        raise ValueError(f'arch needs exactly embed_dims and num_layers, got {sorted(arch)}')
+    dims, layers = arch['embed_dims'], arch['num_layers']
+    if dims < 4 or dims % 4 or layers < 1:
+        raise ValueError(
+            f'arch needs embed_dims divisible by 4 and num_layers >= 1, got {dims} and {layers}'
+        )
+    return dims, layers
+
+
+def _read_out_indices(out_indices: int | Sequence[int], num_blocks: int) -> tuple[int, ...]:
+    asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
+    indices = [i + num_blocks if i < 0 else i for i in asked]
+    in_range = all(0 <= i < num_blocks for i in indices)
+    if not indices or not in_range or sorted(set(indices)) != indices:
+        raise ValueError(
+            f'out_indices must be ascending block numbers below {num_blocks} (or negative, from the '
+            f'last), got {out_indices}'
+        )
+    return tuple(indices)
+
+
+def _read_grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
+    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
+    if height % patch_size or width % patch_size:
+        raise ValueError(f'img_size {img_size} is not a multiple of the patch size {patch_size}')
+    return height // patch_size, width // patch_size

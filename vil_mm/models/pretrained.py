@@ -1,0 +1,103 @@
+"""Weights for a backbone from a file, all of them or an error."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+from pathlib import Path
+
+import mmengine.runner.checkpoint
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from vil_mm.checkpoints import from_official, is_official
+
+LISTED = 8  # keys named in a message before it says how many more there are
+
+
+def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[list[dict], list[dict] | None]:
+    """Separate the ``Pretrained`` entries (without their type) from the rest of an init_cfg."""
+    if not init_cfg:
+        return [], init_cfg
+    cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
+    pretrained = [dict(cfg) for cfg in cfgs if cfg['type'] == 'Pretrained']
+    for cfg in pretrained:
+        cfg.pop('type')
+    return pretrained, [cfg for cfg in cfgs if cfg['type'] != 'Pretrained'] or None
+
+
+def load_backbone(
+    backbone: nn.Module, checkpoint: str, prefix: str = 'backbone.', map_location: str = 'cpu'
+) -> None:
+    """Load a file's weights into a backbone; the position embedding is resized to fit.
+
+    Args:
+        backbone: A ``VisionLSTM``.
+        checkpoint: A file of a whole model whose backbone's keys begin with ``prefix``, of a bare
+            backbone, or an official one.
+        prefix: See above.
+        map_location: As in ``torch.load``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds more than tensors and plain containers, or misses a weight.
+    """
+    state = read_state_dict(checkpoint, map_location)
+    if is_official(state):
+        state = from_official(state)
+    inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    incompatible = _load(backbone, inside or state, checkpoint)
+    if incompatible.missing_keys:
+        raise ValueError(
+            f'{checkpoint} lacks {_some(incompatible.missing_keys)} of the backbone; its keys look '
+            f'like {_some(list(state))}. Name a checkpoint of the same arch and version, or set '
+            'init_cfg=None to start from scratch'
+        )
+    unused = [key for key in incompatible.unexpected_keys if not key.startswith('head.')]
+    note = f'; not used by this backbone: {_some(unused)}' if unused else ''
+    print_log(f'Backbone weights loaded from {checkpoint}{note}', logger='current')
+
+
+def _load(backbone: nn.Module, state: dict[str, Tensor], checkpoint: str):
+    try:
+        return backbone.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise ValueError(f'{checkpoint} does not fit this backbone: {error}') from error
+
+
+def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor]:
+    """Read a checkpoint's tensors without running code from it.
+
+    Accepts a bare state dict or one under 'state_dict', as mmengine and the authors write.
+
+    Raises:
+        FileNotFoundError, ValueError: As in :func:`load_backbone`.
+    """
+    path = Path(checkpoint)
+    if not path.is_file():
+        raise FileNotFoundError(f'checkpoint not found: {checkpoint} (looked in {Path.cwd()})')
+    try:
+        with _mmengine_types():
+            content = torch.load(path, map_location=map_location, weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f'{checkpoint} cannot be read as tensors and plain containers: {reason}'
+        ) from error
+    state = content.get('state_dict', content) if isinstance(content, dict) else {}
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise ValueError(f'{checkpoint} holds no weights')
+    return tensors
+
+
+def _mmengine_types() -> contextlib.AbstractContextManager:
+    """Let the log history that mmengine writes beside the weights be read (where it lists it)."""
+    allowed = getattr(mmengine.runner.checkpoint, 'get_torch_safe_globals', list)()
+    return torch.serialization.safe_globals(allowed)
+
+
+def _some(keys: list[str]) -> str:
+    rest = f' and {len(keys) - LISTED} more' if len(keys) > LISTED else ''
+    return ', '.join(keys[:LISTED]) + rest
