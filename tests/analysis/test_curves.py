@@ -1,0 +1,76 @@
+"""Training curves: what is read from the log files of one or several starts, and the PNG."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mmengine.visualization import LocalVisBackend
+from PIL import Image
+
+from vil_mm.analysis.curves import plot_curves, read_scalars, smooth
+
+
+def log(work_dir: Path, start: str, losses: dict[int, float], miou: dict[int, float]) -> Path:
+    """Write the scalars of one start of a run the way MMEngine does."""
+    backend = LocalVisBackend(str(work_dir / start / 'vis_data'))
+    for i, loss in losses.items():
+        backend.add_scalars(dict(loss=loss, lr=1e-3, iter=i, step=i))
+    for i, value in miou.items():
+        backend.add_scalars(dict(aAcc=2 * value, mIoU=value, time=0.1, step=i))
+    return work_dir / start / 'vis_data/scalars.json'
+
+
+def test_one_start(tmp_path):
+    log(tmp_path, '20250101_000000', {10: 2.0, 20: 1.5}, {20: 33.0})
+    curves = read_scalars(tmp_path)
+    assert curves['loss'] == {10: 2.0, 20: 1.5}
+    assert curves['mIoU'] == {20: 33.0} and curves['aAcc'] == {20: 66.0}
+    assert not {'iter', 'step'} & curves.keys()
+
+
+def test_resumed_run_goes_on_where_the_checkpoint_was(tmp_path):
+    log(tmp_path, '20250102_000000', {20: 1.0, 30: 0.9}, {30: 50.0})
+    log(tmp_path, '20250101_000000', {10: 2.0, 20: 1.5, 40: 7.0}, {10: 20.0, 40: 1.0})
+    curves = read_scalars(tmp_path)
+    assert list(curves['loss'].items()) == [(10, 2.0), (20, 1.0), (30, 0.9)]
+    assert list(curves['mIoU'].items()) == [(10, 20.0), (30, 50.0)]
+
+
+def test_validation_on_its_own_changes_nothing(tmp_path):
+    log(tmp_path, '20250101_000000', {10: 2.0}, {10: 20.0})
+    log(tmp_path, '20250102_000000', {}, {0: 99.0})
+    assert read_scalars(tmp_path)['mIoU'] == {10: 20.0}
+
+
+def test_line_cut_short_by_a_kill(tmp_path):
+    path = log(tmp_path, '20250101_000000', {10: 2.0}, {})
+    path.write_text(path.read_text() + '{"loss": 1.')
+    assert read_scalars(tmp_path)['loss'] == {10: 2.0}
+    path.write_text(path.read_text() + '\n' + json.dumps(dict(loss=1.0, step=20)))
+    with pytest.raises(ValueError, match='line 2 is not JSON'):
+        read_scalars(tmp_path)
+
+
+def test_nothing_to_read(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r'no training line.*LocalVisBackend'):
+        read_scalars(tmp_path)
+
+
+def test_smooth():
+    assert smooth(np.array([0.0, 3.0, 6.0, 0.0]), 1).tolist() == [1.5, 3.0, 3.0, 3.0]
+    assert smooth(np.array([1.0, np.nan, 5.0]), 1).tolist() == [1.0, 3.0, 5.0]
+    assert smooth(np.array([4.0, 2.0]), 0).tolist() == [4.0, 2.0]
+
+
+def test_png(tmp_path):
+    losses = {i: 2 / i for i in range(1, 60)}
+    log(tmp_path / 'run', '20250101_000000', losses, {})
+    with Image.open(plot_curves(tmp_path / 'run', tmp_path / 'new' / 'loss.png')) as picture:
+        alone = picture.size
+    log(tmp_path / 'run', '20250102_000000', losses, {30: 20.0, 59: 40.0})
+    with Image.open(plot_curves(tmp_path / 'run', tmp_path / 'both.png')) as picture:
+        assert picture.size[0] == alone[0] == 7 * 150
+        assert picture.size[1] > alone[1]
+        assert round(picture.info['dpi'][0]) == 150
+        assert len(picture.getcolors(maxcolors=100_000)) > 20

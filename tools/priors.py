@@ -1,0 +1,29 @@
+"""Score guesses that need no model: ``python tools/priors.py configs/CONFIG.py``."""
+
+from __future__ import annotations
+
+import argparse
+
+from mmengine.config import Config, DictAction
+
+from vil_mm.analysis.priors import prior_scores
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('config', help='segmentation config whose data sets are measured')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value overrides')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = Config.fromfile(args.config)
+    cfg.merge_from_dict(args.cfg_options or {})
+    print(f'{"guess":<22}{"mIoU":>8}{"aAcc":>8}')
+    for name, score in prior_scores(cfg).items():
+        print(f'{name:<22}{score.mIoU:>8.2f}{score.aAcc:>8.2f}')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,30 @@
+"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints its mIoU."""
+
+from mmengine.runner import Runner
+
+import vil_mm  # noqa: F401  registers models, data sets and hooks
+from vil_mm.engine.cli import config_of, run_parser
+from vil_mm.engine.launch import prepare_testing
+
+
+def main() -> None:
+    parser = run_parser('Evaluate a checkpoint')
+    parser.add_argument('checkpoint', help='weights of the whole model')
+    parser.add_argument('--out', metavar='DIR', help='write the predicted label maps to DIR')
+    parser.add_argument(
+        '--show-dir',
+        metavar='DIR',
+        help='draw input, ground truth and prediction side by side, in DIR/vis_data/vis_image',
+    )
+    parser.add_argument('--tta', action='store_true', help='test-time augmentation')
+    args = parser.parse_args()
+    try:
+        cfg = config_of(args)
+        prepare_testing(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir, tta=args.tta)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+    Runner.from_cfg(cfg).test()
+
+
+if __name__ == '__main__':
+    main()

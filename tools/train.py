@@ -1,0 +1,29 @@
+"""Train a model: `python tools/train.py configs/upernet_vil_t_512x512_ade20k.py`."""
+
+from mmengine.runner import Runner
+
+import vil_mm  # noqa: F401  registers models, data sets and hooks
+from vil_mm.engine.cli import config_of, run_parser
+from vil_mm.engine.launch import prepare_training
+
+
+def main() -> None:
+    parser = run_parser('Train a model')
+    parser.add_argument(
+        '--resume', action='store_true', help='go on from the last checkpoint in the work dir'
+    )
+    parser.add_argument(
+        '--amp', action='store_true', help='mixed precision (float16 on GPU, bfloat16 on CPU)'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate on the way')
+    args = parser.parse_args()
+    try:
+        cfg = config_of(args)
+        prepare_training(cfg, resume=args.resume, amp=args.amp, validate=not args.no_validate)
+    except (FileNotFoundError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+    Runner.from_cfg(cfg).train()
+
+
+if __name__ == '__main__':
+    main()

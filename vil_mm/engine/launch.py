@@ -1,0 +1,187 @@
+"""From a config and a command line's options to a config that is ready to run, or a clear error."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from mmengine.config import Config, ConfigDict
+
+DATA_PAGE = 'docs/datasets.md'
+
+
+def read_config(
+    path: str,
+    *,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+    options: dict | None = None,
+) -> Config:
+    """Read a config file, merge overrides and settle the folder that the run writes to.
+
+    Args:
+        path: The config file.
+        work_dir: Folder to write to; by default the config's own or ``work_dirs/<config name>``.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        options: Overrides, as ``{'optim_wrapper.optimizer.lr': 1e-4}``.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f'config not found: {path}')
+    cfg = Config.fromfile(path)
+    cfg.launcher = launcher
+    cfg.merge_from_dict(options or {})
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    return cfg
+
+
+def prepare_training(
+    cfg: Config, *, resume: bool = False, amp: bool = False, validate: bool = True
+) -> None:
+    """Set a config up for training, in place.
+
+    Args:
+        cfg: What :func:`read_config` returned.
+        resume: Go on from the last checkpoint in the work dir, if there is one.
+        amp: Mixed precision: float16 with loss scaling on a GPU, bfloat16 autocast on a CPU.
+        validate: Evaluate while training.
+
+    Raises:
+        FileNotFoundError: Data or a checkpoint to start from are not there.
+        ValueError: A checkpoint is no checkpoint, or ``amp`` meets another optimizer wrapper.
+    """
+    if not validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+        cfg.default_hooks.checkpoint.pop('save_best', None)
+    if amp:
+        _enable_amp(cfg)
+    check_data(cfg, 'train', 'val')
+    if cfg.get('load_from'):
+        check_checkpoint(cfg.load_from)
+    cfg.resume = resume or cfg.get('resume', False)
+    if cfg.resume:
+        _require_weights(cfg, prefix='')
+
+
+def prepare_testing(
+    cfg: Config,
+    checkpoint: str,
+    *,
+    out: str | None = None,
+    show_dir: str | None = None,
+    tta: bool = False,
+) -> None:
+    """Set a config up for evaluating a checkpoint on its test data, in place.
+
+    Args:
+        cfg: What :func:`read_config` returned.
+        checkpoint: Weights of the whole model.
+        out: Folder for predicted label maps (PNG).
+        show_dir: Folder, inside the run's time-stamped one, for pictures of input, ground truth
+            and prediction.
+        tta: Test-time augmentation by the config's ``tta_pipeline`` and ``tta_model``.
+
+    Raises:
+        FileNotFoundError: Data or checkpoint are not there.
+        ValueError: The file is no checkpoint, or the config has no ``tta_pipeline``.
+    """
+    check_checkpoint(checkpoint)
+    check_data(cfg, 'test')
+    cfg.load_from = checkpoint
+    cfg.resume = False
+    cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
+    _require_weights(cfg, prefix='')
+    if out:
+        cfg.test_evaluator.update(output_dir=out, keep_results=True)
+    if show_dir:
+        cfg.default_hooks.visualization.draw = True
+        cfg.visualizer.save_dir = show_dir
+    if tta:
+        _enable_tta(cfg)
+
+
+def check_data(cfg: Config, *splits: str) -> None:
+    """Fail if a data folder that the config names is not there or is empty.
+
+    Raises:
+        FileNotFoundError: Says which, the tree that is expected and where to read how to get it.
+    """
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in _datasets(loader.dataset) if loader else ():
+            root = Path(dataset.get('data_root') or '')
+            folders = [root / folder for folder in dataset.get('data_prefix', {}).values()]
+            bad = [folder for folder in folders if not _has_files(folder)]
+            if bad:
+                tree = '\n'.join(f'    {folder}/' for folder in folders)
+                raise FileNotFoundError(
+                    f'{split} data not found: {bad[0]} is not there or is empty '
+                    f'(looked from {Path.cwd()}).\nExpected, with files in each:\n{tree}\n'
+                    f'{DATA_PAGE} tells how to get the data; to use another place add\n'
+                    f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
+                )
+
+
+def check_checkpoint(path: str) -> None:
+    """Fail early if a local checkpoint is not there, is empty or is no checkpoint.
+
+    Raises:
+        FileNotFoundError, ValueError: With the file's name and what is wrong.
+    """
+    if '://' in path:
+        return
+    file = Path(path)
+    if not file.is_file():
+        raise FileNotFoundError(f'checkpoint not found: {path} (looked from {Path.cwd()})')
+    if file.stat().st_size == 0:
+        raise ValueError(f'checkpoint is empty (0 bytes): {path}')
+    with file.open('rb') as stream:
+        pickled = stream.read(1) == b'\x80'  # written by torch before 1.6
+    if not pickled and not zipfile.is_zipfile(file):
+        raise ValueError(f'not a PyTorch checkpoint, or cut off while it was written: {path}')
+
+
+def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The innermost data sets of wrappers such as ConcatDataset and RepeatDataset."""
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for wrapped in inner:
+        yield from _datasets(wrapped)
+
+
+def _has_files(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(True for _ in entries)
+
+
+def _enable_amp(cfg: Config) -> None:
+    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
+    if kind in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
+        return
+    if kind != 'OptimWrapper':
+        raise ValueError(f'--amp works with the optimizer wrapper OptimWrapper, not with {kind}')
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
+    else:
+        cfg.optim_wrapper.update(type='AutocastOptimWrapper')
+
+
+def _enable_tta(cfg: Config) -> None:
+    if 'tta_pipeline' not in cfg:
+        raise ValueError('--tta: the config has no tta_pipeline')
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.get('tta_model', {'type': 'SegTTAModel'}), module=cfg.model)
+
+
+def _require_weights(cfg: Config, prefix: str) -> None:
+    """Put a RequireWeightsHook with this prefix in the place of any other."""
+    hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'RequireWeightsHook']
+    cfg.custom_hooks = [*hooks, {'type': 'RequireWeightsHook', 'prefix': prefix}]

@@ -1,0 +1,166 @@
+"""Pictures of segmentation results: input, ground truth and prediction side by side."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import matplotlib
+import mmcv
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.registry import VISUALIZERS
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from mmseg.visualization import SegLocalVisualizer
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER, INK = (255, 255, 255), (40, 40, 40)
+
+
+@VISUALIZERS.register_module()
+class SegPanelVisualizer(SegLocalVisualizer):
+    """Draws a data sample as a row of titled panels over a legend of the classes that occur.
+
+    Takes the place of mmseg's ``SegLocalVisualizer`` in any config, so that its
+    ``SegVisualizationHook``, ``--show-dir`` of the test tool and the inferencer draw panels.
+
+    Args:
+        name: Name of the instance.
+        alpha: Share of the class colour where a label map lies over the image, 0 to 1. Pixels
+            without a class (255) keep the image, darkened by as much.
+        min_height: Smaller images are enlarged by the least whole factor that gives panels at
+            least so many pixels high.
+        **kwargs: Those of ``SegLocalVisualizer``.
+    """
+
+    def __init__(
+        self, name: str = 'visualizer', alpha: float = 0.65, min_height: int = 256, **kwargs
+    ) -> None:
+        super().__init__(name, alpha=alpha, **kwargs)
+        self.min_height = min_height
+
+    @master_only
+    def add_datasample(
+        self,
+        name: str,
+        image: np.ndarray,
+        data_sample: SegDataSample | None = None,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        show: bool = False,
+        wait_time: float = 0,
+        out_file: str | None = None,
+        step: int = 0,
+        with_labels: bool | None = True,
+        with_image: bool | None = True,
+    ) -> None:
+        """Draw the panels; show them, write them to a file or hand them to the backends.
+
+        Args:
+            name: Identifier of the picture.
+            image: ``(H, W, 3)``, RGB, uint8.
+            data_sample: What to draw of ``gt_sem_seg`` and ``pred_sem_seg``; what it lacks is left
+                out. A label map of another size is resized to the image, nearest pixel.
+            draw_gt: Whether to draw the ground truth.
+            draw_pred: Whether to draw the prediction.
+            show: Whether to open a window, for ``wait_time`` seconds (0: until a key is pressed).
+            wait_time: See ``show``.
+            out_file: File to write instead of handing the picture to the backends.
+            step: Step under which the backends keep the picture.
+            with_labels: Whether to draw the legend.
+            with_image: Whether to draw the panel of the input.
+        """
+        wanted = {
+            'ground truth': ('gt_sem_seg', draw_gt),
+            'prediction': ('pred_sem_seg', draw_pred),
+        }
+        maps = {
+            title: _labels(data_sample.get(key), image.shape[:2])
+            for title, (key, draw) in wanted.items()
+            if draw and data_sample is not None and key in data_sample
+        }
+        picture = self._picture(image, maps, bool(with_image) or not maps, bool(with_labels))
+        self.set_image(picture)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
+        else:
+            self.add_image(name, picture, step)
+
+    def _picture(
+        self, image: np.ndarray, maps: dict[str, np.ndarray], with_image: bool, with_legend: bool
+    ) -> np.ndarray:
+        """Compose the picture ``(H', W', 3)`` of an image and titled label maps of its size."""
+        factor = max(1, -(-self.min_height // image.shape[0]))
+        large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        panels = {'input': large} if with_image else {}
+        for title, labels in maps.items():
+            panels[title] = self._blend(large, labels.repeat(factor, 0).repeat(factor, 1))
+        size = int(np.clip(large.shape[0] // 16, 15, 36))
+        picture = _side_by_side(panels, size)
+        if with_legend and maps:
+            entries = self._occurring(maps)
+            picture = np.concatenate((picture, _legend(entries, picture.shape[1], size)))
+        return picture
+
+    def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """The image ``(H, W, 3)`` under the colours of its labels ``(H, W)``; no class is black."""
+        palette = self.dataset_meta['palette']
+        colours = np.array([*palette, (0, 0, 0)], np.float32)[np.minimum(labels, len(palette))]
+        mixed = (1 - self.alpha) * image + self.alpha * colours
+        return mixed.round().astype(np.uint8)
+
+    def _occurring(self, maps: dict[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
+        """Name and colour of every class in any of the maps, in the order of the classes."""
+        classes, palette = self.dataset_meta['classes'], self.dataset_meta['palette']
+        found = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
+        return [(classes[i], tuple(palette[i])) for i in found if i < len(classes)]
+
+
+def _labels(data: PixelData, size: tuple[int, int]) -> np.ndarray:
+    """Label map ``(H, W)`` of the size asked for, int32, from ``(1, H, W)`` on any device."""
+    labels = np.asarray(data.cpu().data).squeeze(0).astype(np.int32)
+    if labels.shape == size:
+        return labels
+    return cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST)
+
+
+def _side_by_side(panels: dict[str, np.ndarray], size: int) -> np.ndarray:
+    """Panels of one size with a title over each, on paper; ``size`` of the text in pixels."""
+    height, width = next(iter(panels.values())).shape[:2]
+    gap, head = size // 2, 2 * size
+    page = Image.new('RGB', (len(panels) * (width + gap) + gap, head + height + gap), PAPER)
+    draw = ImageDraw.Draw(page)
+    for i, (title, panel) in enumerate(panels.items()):
+        left = gap + i * (width + gap)
+        page.paste(Image.fromarray(panel), (left, head))
+        draw.text((left + width // 2, head // 2), title, INK, _font(size), anchor='mm')
+    return np.array(page)
+
+
+def _legend(entries: list[tuple[str, tuple[int, ...]]], width: int, size: int) -> np.ndarray:
+    """A strip ``(h, width, 3)`` of colour patches with names, in as many lines as they need."""
+    gap, line, font = size // 2, size + size // 2, _font(size)
+    places, x, y = [], gap, 0
+    for name, _ in entries:
+        needed = size + gap + int(font.getlength(name))
+        if x > gap and x + needed > width - gap:
+            x, y = gap, y + line
+        places.append((x, y))
+        x += needed + 2 * gap
+    page = Image.new('RGB', (width, y + line + gap), PAPER)
+    draw = ImageDraw.Draw(page)
+    for (name, colour), (x, y) in zip(entries, places, strict=True):
+        draw.rectangle((x, y, x + size - 1, y + size - 1), colour, INK)
+        draw.text((x + size + gap, y + size // 2), name, INK, font, anchor='lm')
+    return np.array(page)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """The sans-serif font that comes with matplotlib, which MMEngine needs in any case."""
+    path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
+    return ImageFont.truetype(str(path), size)
