@@ -1,0 +1,53 @@
+# UperNet on ViL-T. The feature maps after blocks 4, 6, 8 and 12, all of one size, become a pyramid
+# of 1/4, 1/8, 1/16 and 1/32 of the image; an auxiliary head reads its third level.
+norm_cfg = dict(type='BN', requires_grad=True)
+
+model = dict(
+    type='EncoderDecoder',
+    data_preprocessor=dict(
+        type='SegDataPreProcessor',
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=(512, 512),
+    ),
+    backbone=dict(
+        type='VisionLSTM',
+        arch='tiny',
+        img_size=512,
+        out_indices=(3, 5, 7, 11),
+        final_norm=False,
+        drop_path_decay=True,
+        init_cfg=None,
+    ),
+    neck=dict(type='Feature2Pyramid', embed_dim=192, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
+    decode_head=dict(
+        type='UPerHead',
+        in_channels=[192, 192, 192, 192],
+        in_index=[0, 1, 2, 3],
+        pool_scales=(1, 2, 3, 6),
+        channels=192,
+        dropout_ratio=0.0,
+        num_classes=150,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
+    auxiliary_head=dict(
+        type='FCNHead',
+        in_channels=192,
+        in_index=2,
+        channels=192,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0.0,
+        num_classes=150,
+        norm_cfg=norm_cfg,
+        align_corners=False,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),
+)
