@@ -1,7 +1,8 @@
 # UperNet on ViL-T, ADE20K, 512x512, 11M parameters.
-# Vision-LSTM (Alkin et al., ICLR 2025) publishes, from ImageNet weights, mIoU 41.2 single-scale, 43.1 multi-scale.
-# From scratch as it stands (no weights are named), and not yet with the published recipe's
-# layer-wise learning rate decay and augmentation: expect less.
+# Vision-LSTM (Alkin et al., ICLR 2025) publishes, from ImageNet weights,
+# mIoU 41.2 single-scale, 43.1 multi-scale.
+# As it stands no weights are named, so it trains from scratch, and the published recipe's
+# layer-wise learning rate decay is not in it yet: expect less.
 #
 #   python tools/train.py configs/upernet_vil_t_512x512_ade20k.py
 _base_ = [

@@ -19,8 +19,8 @@ class SeedIterationHook(Hook):
     """Start the random generators of every training step from (run's seed, rank, iteration).
 
     With ``SeedAugmentation`` for the data, a resumed run repeats the uninterrupted one: drop path
-    and dropout depend on nothing that a checkpoint does not hold. Needs ``randomness=dict(seed=...)``
-    so that both runs have one seed.
+    and dropout depend on nothing that a checkpoint does not hold. Both runs need the same seed:
+    ``randomness=dict(seed=...)``.
     """
 
     priority = 'VERY_HIGH'
@@ -53,8 +53,8 @@ class RequireWeightsHook(Hook):
         required = [key for key in missing if key.startswith(self.prefix)]
         if required or len(missing) == len(own):
             raise ValueError(
-                f'the checkpoint {runner._load_from or ""} does not fit the model: it lacks, or has '
-                f'in another shape, {_listed(required or missing)}; the model does not know '
+                f'the checkpoint {runner._load_from or ""} does not fit the model: it lacks, or '
+                f'has in another shape, {_listed(required or missing)}; the model does not know '
                 f'{_listed(unused)}. Is it a checkpoint of this config?'
             )
         if missing:

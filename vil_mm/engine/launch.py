@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import find_latest_checkpoint
 
 DATA_PAGE = 'docs/datasets.md'
 
@@ -47,7 +48,8 @@ def prepare_training(
 
     Args:
         cfg: What :func:`read_config` returned.
-        resume: Go on from the last checkpoint in the work dir, if there is one.
+        resume: Go on from the last checkpoint in the work dir; where there is none yet, start as
+            the config says.
         amp: Mixed precision: float16 with loss scaling on a GPU, bfloat16 autocast on a CPU.
         validate: Evaluate while training.
 
@@ -61,10 +63,12 @@ def prepare_training(
     if amp:
         _enable_amp(cfg)
     check_data(cfg, 'train', 'val')
+    last = find_latest_checkpoint(cfg.work_dir) if resume else None
+    if last:  # mmengine would resume from the config's load_from instead, if it names one
+        cfg.load_from, cfg.resume = last, True
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
-    cfg.resume = resume or cfg.get('resume', False)
-    if cfg.resume:
+    if cfg.get('resume'):
         _require_weights(cfg, prefix='')
 
 

@@ -1,10 +1,10 @@
 """The mLSTM in its chunkwise form: linear in S, plain PyTorch, any device.
 
-The sequence is cut into C chunks of L tokens. Inside a chunk the quadratic form runs; between chunks
-a state travels. For one chunk, t reads and s is read (xLSTM, appendix; Vision-LSTM):
+The sequence is cut into C chunks of L tokens. Inside a chunk the quadratic form runs; between
+chunks a state travels. For one chunk, t reads and s is read (xLSTM, appendix; Vision-LSTM):
 
-    a_t   = sum of log sigmoid(f) from the chunk's first token to t        g = a at its last token
-    m_t   = max(a_t + m_in, max_{s<=t} a_t - a_s + i_s)                    m_out = m at its last token
+    a_t   = sum of log sigmoid(f) from the chunk's first token to t     g = a at its last token
+    m_t   = max(a_t + m_in, max_{s<=t} a_t - a_s + i_s)                 m_out = m there
     alpha = exp(a_t + m_in - m_t)            what token t still sees of the incoming state
     P_ts  = exp(a_t - a_s + i_s - m_t)       what it sees of token s in its own chunk
     omega = exp(g - a_s + i_s - m_out)       what token s leaves in the outgoing state

@@ -7,7 +7,6 @@ the column of ones that carries the normaliser.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 CHUNK_SIZES = (32, 64, 128, 256)
@@ -15,7 +14,7 @@ CHUNK_SIZES = (32, 64, 128, 256)
 # FLOPs of a matrix product that run in the time of one ... (measured on one CPU core, float32)
 FLOPS_PER_WEIGHT = 400  # ... exponential weight: add, bound, exp, mask, multiply
 FLOPS_PER_STATE_ENTRY = 60  # ... entry of a chunk's state: written, decayed, stacked, read
-FLOPS_PER_CHUNKING = 40e6  # ... set of extra calls that cutting into chunks needs at any size
+FLOPS_PER_CHUNKING = 100e6  # ... set of extra calls that cutting into chunks needs at any size
 
 
 class Form(NamedTuple):
@@ -66,16 +65,23 @@ def work(form: Form, length: int, num_heads: int, head_dim: int) -> float:
 
 def choose_chunk_size(length: int, num_heads: int, head_dim: int) -> int:
     """The chunk length with the least work."""
-    sizes = [min(size, length) for size in CHUNK_SIZES]
-    return min(sizes, key=lambda size: work(Form('chunkwise', size), length, num_heads, head_dim))
+    forms = [Form('chunkwise', min(size, length)) for size in CHUNK_SIZES]
+    return _cheapest(forms, length, num_heads, head_dim).chunk_size
 
 
 def choose_form(length: int, num_heads: int, head_dim: int) -> Form:
     """The form that 'auto' runs: parallel for short sequences, chunkwise beyond."""
     chunkwise = Form('chunkwise', choose_chunk_size(length, num_heads, head_dim))
-    forms = (Form('parallel'), chunkwise)
-    return min(forms, key=lambda form: work(form, length, num_heads, head_dim))
+    return _cheapest([Form('parallel'), chunkwise], length, num_heads, head_dim)
+
+
+def _cheapest(forms: list[Form], length: int, num_heads: int, head_dim: int) -> Form:
+    best = forms[0]
+    for form in forms[1:]:  # a loop, for torch.compile cannot trace min(..., key=...)
+        if work(form, length, num_heads, head_dim) < work(best, length, num_heads, head_dim):
+            best = form
+    return best
 
 
 def _padded(length: int, chunk_size: int) -> int:
-    return math.ceil(length / chunk_size) * chunk_size
+    return -(-length // chunk_size) * chunk_size

@@ -1,4 +1,4 @@
-"""Small pieces that all forms of the mLSTM share: directed scans, the causal mask, the normaliser."""
+"""What all forms of the mLSTM share: directed scans, the causal mask, the normaliser."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
+import numpy as np
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ OUT_TYPES = ('featmap', 'raw', *POOLINGS)
 
 @MODELS.register_module()
 class VisionLSTM(BaseModule):
-    """Vision-LSTM (ViL), version 2: mLSTM layers that read the patch grid in alternating directions.
+    """Vision-LSTM (ViL), version 2: mLSTM layers that read the patch grid in turn from both ends.
 
     Alkin et al., "Vision-LSTM: xLSTM as Generic Vision Backbone", ICLR 2025. Its cost is linear in
     the number of pixels. Height and width are free at every call, in training too.
@@ -62,8 +62,8 @@ class VisionLSTM(BaseModule):
         traversal: Order in which layers visit the grid; 'alternating' goes from the top left and
             from the bottom right in turn.
         mlstm_backend: See :func:`vil_mm.mlstm.mlstm`.
-        init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a file
-            of this package or an official one and fails if a weight is missing.
+        init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
+            file of this package or an official one and fails if a weight is missing.
 
     Raises:
         ValueError: An option is out of its range.
@@ -105,7 +105,7 @@ class VisionLSTM(BaseModule):
         )
         self.pos_embed = PositionEmbedding(_read_grid(img_size, patch_size), self.embed_dims)
         first_rate = 0.0 if drop_path_decay else drop_path_rate
-        rates = torch.linspace(first_rate, drop_path_rate, num_layers).tolist()
+        rates = np.linspace(first_rate, drop_path_rate, num_layers).tolist()
         self.blocks = nn.ModuleList(
             ViLBlock(self.embed_dims, rates[2 * i : 2 * i + 2], with_cp, mlstm_backend)
             for i in range(num_blocks)
@@ -218,8 +218,8 @@ def _read_out_indices(out_indices: int | Sequence[int], num_blocks: int) -> tupl
     in_range = all(0 <= i < num_blocks for i in indices)
     if not indices or not in_range or sorted(set(indices)) != indices:
         raise ValueError(
-            f'out_indices must be ascending block numbers below {num_blocks} (or negative, from the '
-            f'last), got {out_indices}'
+            f'out_indices must be ascending block numbers below {num_blocks} (or negative, counted '
+            f'from the last), got {out_indices}'
         )
     return tuple(indices)
 

@@ -1,0 +1,42 @@
+# UperNet on ViL-T with a narrow decoder, drawn shapes, from scratch: the run of `make demo`, a few
+# minutes on 2 CPU cores.
+#
+#   python tools/draw_dataset.py data/drawn
+#   python tools/train.py configs/upernet_vil_t_drawn.py
+_base_ = [
+    './_base_/models/upernet_vil.py',
+    './_base_/datasets/drawn.py',
+    './_base_/schedules/schedule_160k.py',
+    './_base_/default_runtime.py',
+]
+
+max_iters = 300
+warmup_iters = 20
+
+model = dict(
+    data_preprocessor=dict(size=(128, 128)),
+    backbone=dict(img_size=128),
+    decode_head=dict(channels=64, num_classes=8),
+    auxiliary_head=dict(channels=64, num_classes=8),
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1 / (warmup_iters + 1),
+        by_epoch=False,
+        begin=0,
+        end=warmup_iters + 1,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_iters - 1 - warmup_iters,
+        eta_min_ratio=1e-3,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
+train_cfg = dict(max_iters=max_iters, val_interval=75)
+default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=75))

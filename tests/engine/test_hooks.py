@@ -1,0 +1,155 @@
+"""Hooks: what a checkpoint must hold, and what the random numbers of an iteration depend on."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.registry import HOOKS
+from torch import Tensor, nn
+
+from vil_mm.engine.hooks import RequireWeightsHook, SeedIterationHook
+from vil_mm.models import VisionLSTM
+
+
+class Model(nn.Module):
+    def __init__(self, img_size: int = 32) -> None:
+        super().__init__()
+        self.backbone = VisionLSTM(arch=dict(embed_dims=16, num_layers=2), img_size=img_size)
+        self.head = nn.Linear(16, 3)
+
+
+class Bare(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+
+
+def runner_of(model: nn.Module) -> SimpleNamespace:
+    """As much of a Runner as the hooks ask for."""
+    logger = logging.getLogger('test_hooks')
+    logger.setLevel(logging.INFO)
+    return SimpleNamespace(model=model, logger=logger, _load_from='some/file.pth', seed=0, iter=0)
+
+
+def check(model: nn.Module, state: dict[str, Tensor], prefix: str = 'backbone.') -> None:
+    RequireWeightsHook(prefix).after_load_checkpoint(runner_of(model), dict(state_dict=state))
+
+
+def without(state: dict[str, Tensor], *keys: str) -> dict[str, Tensor]:
+    assert state.keys() >= set(keys)
+    return {key: value for key, value in state.items() if key not in keys}
+
+
+@pytest.fixture(scope='module')
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def state(model: Model) -> dict[str, Tensor]:
+    return dict(model.state_dict())
+
+
+@pytest.mark.parametrize('prefix', ['backbone.', ''])
+def test_everything_there(model, state, prefix, caplog):
+    check(model, state, prefix)
+    RequireWeightsHook(prefix).after_load_checkpoint(runner_of(model), state)  # no 'state_dict'
+    check(model, {f'module.{key}': value for key, value in state.items()}, prefix)
+    assert not caplog.records
+
+
+def test_a_missing_weight_of_the_backbone_is_named(model, state):
+    key = 'backbone.patch_embed.proj.weight'
+    with pytest.raises(ValueError, match=rf'some/file\.pth does not fit.*1 weights:\s+{key}'):
+        check(model, without(state, key))
+
+
+def test_missing_head_is_logged_or_refused(model, state, caplog):
+    lacking = without(state, 'head.weight', 'head.bias')
+    check(model, lacking)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert 'left as initialised: 2 weights' in record.message and 'head.bias' in record.message
+    with pytest.raises(ValueError, match=r'2 weights:\s+head\.weight\s+head\.bias'):
+        check(model, lacking, prefix='')
+
+
+def test_unknown_weights_are_logged(model, state, caplog):
+    check(model, state | {'ema.decay': torch.ones(1)}, prefix='')
+    (record,) = caplog.records
+    assert 'unknown to the model: 1 weights' in record.message and 'ema.decay' in record.message
+
+
+@pytest.mark.parametrize('prefix', ['backbone.', ''])
+def test_nothing_matches(model, prefix):
+    with pytest.raises(ValueError, match=r'the model does not know 1 weights:\s+other'):
+        check(model, dict(other=torch.ones(1)), prefix)
+    with pytest.raises(ValueError, match='lacks'):
+        check(Bare(), dict(other=torch.ones(1)), prefix)
+
+
+def test_wrong_shape(model, state):
+    key = next(key for key in state if key.startswith('backbone.blocks') and state[key].ndim == 2)
+    bad = state | {key: state[key].new_zeros(3, 3)}
+    with pytest.raises(ValueError, match=rf'another shape, 1 weights:\s+{key}'):
+        check(model, bad)
+    head = state | {'head.weight': torch.zeros(150, 16)}
+    check(model, head)  # another number of classes
+    with pytest.raises(ValueError, match='head.weight'):
+        check(model, head, prefix='')
+
+
+def test_position_embedding_of_another_grid(model):
+    other = Model(img_size=64).state_dict()
+    key = 'backbone.pos_embed.embed'
+    assert other[key].shape != model.state_dict()[key].shape
+    check(model, other, prefix='')
+    Model().load_state_dict(other)  # which is why it may pass
+    with pytest.raises(ValueError, match=key):
+        check(model, other | {key: torch.zeros(1, 2, 2, 8)})
+
+
+def test_long_lists_are_cut(model):
+    with pytest.raises(ValueError) as error:
+        check(model, dict(other=torch.ones(1)))
+    needed = sum(key.startswith('backbone.') for key in model.state_dict())
+    assert f'{needed} weights' in str(error.value) and f'and {needed - 20} more' in str(error.value)
+    assert len(str(error.value).splitlines()) < 25
+
+
+@pytest.mark.parametrize('loaded', [False, True])
+@pytest.mark.parametrize('pretrained', [False, True])
+def test_training_from_scratch_is_logged(model, state, caplog, loaded, pretrained):
+    caplog.set_level(logging.INFO)
+    model.backbone.init_cfg = dict(type='Pretrained', checkpoint='x') if pretrained else None
+    hook, runner = RequireWeightsHook(), runner_of(model)
+    if loaded:
+        hook.after_load_checkpoint(runner, dict(state_dict=state))
+    hook.before_train(runner)
+    model.backbone.init_cfg = None
+    said = [record.message for record in caplog.records if 'from scratch' in record.message]
+    assert len(said) == (not loaded and not pretrained)
+
+
+def test_random_numbers_depend_on_seed_rank_and_iteration_only(monkeypatch):
+    def draw(seed: int, rank: int, iteration: int) -> tuple[float, ...]:
+        monkeypatch.setattr('vil_mm.engine.hooks.get_rank', lambda: rank)
+        runner = runner_of(Bare())
+        runner.seed, runner.iter = seed, iteration
+        SeedIterationHook().before_train_iter(runner, batch_idx=0)
+        return tuple(torch.rand(4).tolist())
+
+    first = draw(0, 0, 5)
+    torch.rand(17)
+    assert draw(0, 0, 5) == first
+    places = [(0, 0, 5), (1, 0, 5), (0, 1, 5), (0, 0, 6), (5, 0, 0), (0, 5, 0)]
+    assert len({draw(*place) for place in places}) == len(places)
+
+
+def test_registered():
+    assert isinstance(HOOKS.build(dict(type='SeedIterationHook')), SeedIterationHook)
+    hook = HOOKS.build(dict(type='RequireWeightsHook'))
+    assert hook.prefix == 'backbone.'

@@ -1,0 +1,316 @@
+"""From a command line to a config: what is set, and every error before anything heavy is done."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
+
+from vil_mm import CONFIG_DIR
+from vil_mm.engine.launch import (
+    DATA_PAGE,
+    check_checkpoint,
+    check_data,
+    prepare_testing,
+    prepare_training,
+    read_config,
+)
+from vil_mm.models import VisionLSTM
+
+ADE20K = str(CONFIG_DIR / 'upernet_vil_t_512x512_ade20k.py')
+
+
+@pytest.fixture
+def cfg(tiny_config: Path) -> Config:
+    return read_config(str(tiny_config))
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    """A file that passes for a checkpoint until somebody looks for weights."""
+    torch.save(dict(state_dict={}), tmp_path / 'weights.pth')
+    return str(tmp_path / 'weights.pth')
+
+
+def hooks(cfg: Config) -> list[tuple[str, str | None]]:
+    return [(hook['type'], hook.get('prefix')) for hook in cfg.custom_hooks]
+
+
+# read_config
+
+
+def test_default_work_dir_has_the_name_of_the_config(tmp_path):
+    cfg = read_config(ADE20K)
+    assert cfg.work_dir == 'work_dirs/upernet_vil_t_512x512_ade20k'
+    assert cfg.launcher == 'none'
+    own = tmp_path / 'own.py'
+    own.write_text("work_dir = 'mine'\n")
+    assert read_config(str(own)).work_dir == 'mine'
+    assert read_config(str(own), work_dir='yours').work_dir == 'yours'
+
+
+def test_overrides(tiny_config):
+    options = {
+        'optim_wrapper.optimizer.lr': 0.25,
+        'train_dataloader.dataset.data_root': 'there',
+        'default_hooks.logger': dict(interval=7),
+    }
+    cfg = read_config(str(tiny_config), options=options, launcher='slurm')
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='AdamW', lr=0.25, betas=(0.9, 0.999), weight_decay=0.05
+    )
+    assert cfg.train_dataloader.dataset.data_root == 'there'
+    assert cfg.val_dataloader.dataset.data_root != 'there'
+    assert cfg.default_hooks.logger.interval == 7
+    assert cfg.default_hooks.logger.type == 'LoggerHook'
+    assert cfg.launcher == 'slurm'
+
+
+def test_missing_config():
+    with pytest.raises(FileNotFoundError, match=r'config not found: configs/typo\.py'):
+        read_config('configs/typo.py')
+
+
+# data
+
+
+@pytest.mark.parametrize('split', ['train', 'val'])
+@pytest.mark.parametrize('damage', ['absent', 'empty'])
+def test_missing_data(cfg, tmp_path, drawn_data, monkeypatch, split, damage):
+    root = tmp_path / 'copy'
+    shutil.copytree(drawn_data, root)
+    folder = root / 'annotations' / {'train': 'training', 'val': 'validation'}[split]
+    shutil.rmtree(folder)
+    if damage == 'empty':
+        folder.mkdir()
+    for name in ('train', 'val'):
+        cfg[f'{name}_dataloader'].dataset.data_root = str(root)
+    monkeypatch.setattr('torch.load', None)  # nothing is opened
+    cfg.load_from = 'nowhere.pth'  # and nothing is looked for before the data
+    with pytest.raises(FileNotFoundError) as error:
+        prepare_training(cfg)
+    message = str(error.value)
+    assert f'{split} data not found: {folder} is not there or is empty' in message
+    assert f'    {folder}/\n' in message and f'    {root}/images/{folder.name}/\n' in message
+    assert DATA_PAGE in message
+    assert f'{split}_dataloader.dataset.data_root=' in message
+
+
+def test_data_page_exists():
+    assert (Path(__file__).resolve().parents[2] / DATA_PAGE).is_file()
+
+
+def test_the_published_option_for_another_place_works(cfg, drawn_data, tiny_config):
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.data_root = 'nowhere'
+        with pytest.raises(FileNotFoundError, match=f'{split} data not found: nowhere/images'):
+            check_data(cfg, split)
+        cfg.merge_from_dict({f'{split}_dataloader.dataset.data_root': str(drawn_data)})
+    check_data(cfg, 'train', 'val', 'test')
+
+
+@pytest.mark.parametrize('wrapper', ['RepeatDataset', 'ConcatDataset', 'both'])
+def test_wrapped_data_sets_are_looked_into(cfg, wrapper):
+    good = cfg.train_dataloader.dataset
+    bad = ConfigDict(good, data_root='nowhere')
+
+    def wrap(dataset: ConfigDict) -> ConfigDict:
+        if wrapper == 'RepeatDataset':
+            return ConfigDict(type=wrapper, times=2, dataset=dataset)
+        inner = dataset if wrapper == 'ConcatDataset' else ConfigDict(times=2, dataset=dataset)
+        return ConfigDict(type='ConcatDataset', datasets=[good, inner])
+
+    cfg.train_dataloader.dataset = wrap(good)
+    check_data(cfg, 'train')
+    cfg.train_dataloader.dataset = wrap(bad)
+    with pytest.raises(FileNotFoundError, match='nowhere/images/training'):
+        check_data(cfg, 'train')
+
+
+@pytest.mark.parametrize('name', ['camvid', 'ade20k_mini'])
+def test_configs_of_real_data_fit_the_folders(test_data, name):
+    if not (test_data / name).is_dir():
+        pytest.skip(f'no {name} in VIL_MM_TEST_DATA')
+    config = dict(camvid='upernet_vil_t_camvid.py', ade20k_mini=ADE20K)[name]
+    cfg = read_config(str(CONFIG_DIR / config))
+    for split in ('train', 'val', 'test'):
+        cfg[f'{split}_dataloader'].dataset.data_root = str(test_data / name)
+    check_data(cfg, 'train', 'val', 'test')
+
+
+# training
+
+
+def test_training_changes_nothing_unasked(cfg):
+    before = cfg.to_dict()
+    prepare_training(cfg)
+    assert cfg.to_dict() == before
+
+
+@pytest.mark.parametrize('option', ['no-validate', 'amp'])
+def test_an_iteration_runs(cfg, option, monkeypatch):
+    autocast, forward = [], VisionLSTM.forward
+
+    def spy(self: VisionLSTM, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        autocast.append(torch.is_autocast_enabled(x.device.type))
+        return forward(self, x)
+
+    monkeypatch.setattr(VisionLSTM, 'forward', spy)
+    cfg.train_cfg.update(max_iters=1, val_interval=1)
+    prepare_training(cfg, validate=option != 'no-validate', amp=option == 'amp')
+    runner = Runner.from_cfg(cfg)
+    weight = runner.model.backbone.patch_embed.proj.weight
+    before = weight.detach().clone()
+    runner.train()
+    assert runner.iter == 1 and not torch.equal(weight, before)
+    assert autocast[0] == (option == 'amp')
+    (scalars,) = Path(cfg.work_dir).glob('*/vis_data/scalars.json')
+    assert ('mIoU' in scalars.read_text()) == (option != 'no-validate')
+
+
+def test_no_validation(cfg):
+    cfg.val_dataloader.dataset.data_root = 'nowhere'  # not needed
+    prepare_training(cfg, validate=False)
+    assert cfg.val_cfg is cfg.val_dataloader is cfg.val_evaluator is None
+    assert 'save_best' not in cfg.default_hooks.checkpoint
+
+
+@pytest.mark.parametrize(
+    ('cuda', 'kind'), [(False, 'AutocastOptimWrapper'), (True, 'AmpOptimWrapper')]
+)
+def test_amp(cfg, monkeypatch, cuda, kind):
+    monkeypatch.setattr('torch.cuda.is_available', lambda: cuda)
+    optimizer = cfg.optim_wrapper.optimizer
+    prepare_training(cfg, amp=True)
+    assert cfg.optim_wrapper.type == kind
+    assert cfg.optim_wrapper.optimizer == optimizer
+    cfg.optim_wrapper.loss_scale = 128.0  # one's own choice
+    prepare_training(cfg, amp=True)
+    assert cfg.optim_wrapper.loss_scale == 128.0
+
+
+def test_amp_refuses_another_wrapper(cfg):
+    cfg.optim_wrapper.type = 'OptimWrapperDict'
+    with pytest.raises(ValueError, match='--amp works with .*OptimWrapper, not.*OptimWrapperDict'):
+        prepare_training(cfg, amp=True)
+
+
+def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, tmp_path, weights):
+    cfg.load_from = weights
+    prepare_training(cfg, resume=True)
+    assert cfg.load_from == weights and not cfg.resume, 'nothing to resume yet'
+    assert ('RequireWeightsHook', 'backbone.') in hooks(cfg)
+
+    last = str(tmp_path / 'work' / 'iter_2.pth')
+    (tmp_path / 'work').mkdir()
+    torch.save({}, last)
+    (tmp_path / 'work' / 'last_checkpoint').write_text(last)
+    prepare_training(cfg, resume=False)
+    assert cfg.load_from == weights and not cfg.resume
+    prepare_training(cfg, resume=True)
+    assert cfg.load_from == last and cfg.resume
+    assert hooks(cfg) == [('SeedIterationHook', None), ('RequireWeightsHook', '')]
+
+
+def test_resume_says_when_the_last_checkpoint_is_gone(cfg, tmp_path):
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work' / 'last_checkpoint').write_text('gone/iter_2.pth')
+    with pytest.raises(FileNotFoundError, match=r'checkpoint not found: gone/iter_2\.pth'):
+        prepare_training(cfg, resume=True)
+
+
+def test_training_checks_the_checkpoint_to_start_from(cfg):
+    cfg.load_from = 'nowhere.pth'
+    with pytest.raises(FileNotFoundError, match=r'checkpoint not found: nowhere\.pth'):
+        prepare_training(cfg)
+
+
+# checkpoints
+
+
+def test_checkpoints_that_pass(tmp_path):
+    for zipped in (True, False):
+        file = tmp_path / f'{zipped}.pth'
+        torch.save(dict(a=torch.ones(2)), file, _use_new_zipfile_serialization=zipped)
+        check_checkpoint(str(file))
+    check_checkpoint('https://example.org/not/looked/at.pth')
+
+
+@pytest.mark.parametrize(
+    ('damage', 'message'),
+    [
+        ('missing', 'checkpoint not found'),
+        ('a folder', 'checkpoint not found'),
+        ('empty', r'checkpoint is empty \(0 bytes\)'),
+        ('text', 'not a PyTorch checkpoint'),
+        ('cut off', 'not a PyTorch checkpoint, or cut off'),
+    ],
+)
+def test_checkpoints_that_do_not(tmp_path, damage, message):
+    file = tmp_path / 'w.pth'
+    if damage == 'a folder':
+        file.mkdir()
+    elif damage != 'missing':
+        torch.save(dict(a=torch.ones(1000)), file)
+        whole = file.read_bytes()
+        bad = {'empty': b'', 'text': b'<html>404</html>', 'cut off': whole[: len(whole) // 2]}
+        file.write_bytes(bad[damage])
+    with pytest.raises((FileNotFoundError, ValueError), match=message) as error:
+        check_checkpoint(str(file))
+    assert str(file) in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+# testing
+
+
+def test_testing_loads_every_weight_from_the_checkpoint_alone(cfg, weights):
+    cfg.resume, cfg.load_from = True, 'elsewhere.pth'
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
+    prepare_testing(cfg, weights)
+    assert cfg.load_from == weights and cfg.resume is False
+    assert cfg.model.backbone.init_cfg is None
+    assert hooks(cfg) == [('SeedIterationHook', None), ('RequireWeightsHook', '')]
+    assert 'output_dir' not in cfg.test_evaluator
+    assert not cfg.default_hooks.visualization.get('draw')
+    assert cfg.model.type == 'EncoderDecoder'
+
+
+def test_testing_needs_only_test_data_and_a_checkpoint(cfg, weights):
+    cfg.train_dataloader.dataset.data_root = cfg.val_dataloader.dataset.data_root = 'nowhere'
+    prepare_testing(cfg, weights)
+    with pytest.raises(FileNotFoundError, match='checkpoint not found'):
+        prepare_testing(cfg, 'nowhere.pth')
+    cfg.test_dataloader.dataset.data_root = 'nowhere'
+    with pytest.raises(FileNotFoundError, match='test data not found'):
+        prepare_testing(cfg, weights)
+
+
+def test_where_results_go(cfg, weights):
+    prepare_testing(cfg, weights, out='maps', show_dir='pictures')
+    assert cfg.test_evaluator.output_dir == 'maps'
+    assert cfg.default_hooks.visualization.draw is True
+    assert cfg.visualizer.save_dir == 'pictures'
+
+
+def test_tta(cfg, weights):
+    with pytest.raises(ValueError, match='--tta: the config has no tta_pipeline'):
+        prepare_testing(cfg, weights, tta=True)
+    model = cfg.model
+    cfg.tta_pipeline = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug')]
+    prepare_testing(cfg, weights, tta=True)
+    assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
+    assert cfg.model == dict(type='SegTTAModel', module=model)
+
+
+def test_tta_model_of_the_config(weights, drawn_data):
+    cfg = read_config(ADE20K)
+    cfg.test_dataloader.dataset.data_root = str(drawn_data)
+    cfg.tta_model = dict(type='OwnTTAModel', weight=2)
+    prepare_testing(cfg, weights, tta=True)
+    assert cfg.model.type == 'OwnTTAModel' and cfg.model.weight == 2
+    assert cfg.model.module.type == 'EncoderDecoder'

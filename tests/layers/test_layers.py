@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from vil_mm.layers import (
+    HeadNorm,
+    OffsetLayerNorm,
+    PatchEmbedding,
+    ViLBlock,
+    ViLLayer,
+    pool,
+)
+from vil_mm.layers.conv import TokenConv2d
+from vil_mm.layers.drop_path import StochasticDepth
+from vil_mm.layers.headwise import BlockDiagonalLinear
+
+
+def test_block_diagonal_linear_is_a_dense_matrix_of_blocks() -> None:
+    layer = BlockDiagonalLinear(24)
+    torch.nn.init.normal_(layer.bias)
+    assert layer.weight.shape == (6, 4, 4)
+    x = torch.randn(2, 5, 24)
+    dense = torch.block_diag(*layer.weight)
+    torch.testing.assert_close(layer(x), F.linear(x, dense, layer.bias))
+    with pytest.raises(ValueError, match='30 channels'):
+        BlockDiagonalLinear(30)
+
+
+def test_conv_in_reverse_is_the_conv_of_the_turned_grid() -> None:
+    conv = TokenConv2d(6)
+    x = torch.randn(2, 3 * 5, 6)
+    turned = conv(x.flip(1), (3, 5)).flip(1)
+    torch.testing.assert_close(conv(x, (3, 5), reverse=True), turned)
+    assert not torch.allclose(conv(x, (3, 5)), turned)
+
+
+def test_offset_layer_norm() -> None:
+    norm = OffsetLayerNorm(8)
+    x = torch.randn(3, 8)
+    torch.testing.assert_close(norm(x), F.layer_norm(x, (8,)))
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    torch.testing.assert_close(norm(x), F.layer_norm(x, (8,)) * (1 + norm.weight) + norm.bias)
+
+
+def test_head_norm_is_a_group_norm_of_every_token() -> None:
+    norm = HeadNorm(4, 6)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+    h = torch.randn(2, 5, 4, 6)
+    expected = F.group_norm(h.reshape(10, 24), 4, 1 + norm.weight, norm.bias).view(2, 5, 24)
+    torch.testing.assert_close(norm(h), expected)
+
+
+def test_patch_embedding_pads_at_bottom_and_right() -> None:
+    embed = PatchEmbedding(3, 8, patch_size=4, stride=4)
+    image = torch.randn(1, 3, 10, 13)
+    grid = embed(image)
+    assert grid.shape == (1, 3, 4, 8)
+    torch.testing.assert_close(grid, embed(F.pad(image, (0, 3, 0, 2))))
+    torch.testing.assert_close(grid[:, :2, :3], embed(image[..., :8, :12]))
+
+
+def test_overlapping_patches() -> None:
+    assert PatchEmbedding(3, 8, patch_size=16, stride=8)(torch.randn(1, 3, 224, 224)).shape == (
+        1,
+        27,
+        27,
+        8,
+    )
+
+
+def test_poolings() -> None:
+    x = torch.randn(2, 5, 3)
+    torch.testing.assert_close(pool(x, 'bilateral_concat'), torch.cat([x[:, 0], x[:, 4]], 1))
+    torch.testing.assert_close(pool(x, 'bilateral_avg'), (x[:, 0] + x[:, 4]) / 2)
+    torch.testing.assert_close(pool(x, 'avg'), x.mean(1))
+    with pytest.raises(ValueError, match="'max'"):
+        pool(x, 'max')
+
+
+class TestStochasticDepth:
+    def test_evaluation_is_the_plain_residual(self) -> None:
+        x = torch.randn(4, 3)
+        torch.testing.assert_close(StochasticDepth(0.5).eval()(x, lambda y: 2 * y), 3 * x)
+
+    @pytest.mark.parametrize(
+        ('images', 'rate', 'kept'), [(20, 0.05, 19), (10, 0.2, 8), (100, 0.3, 70)]
+    )
+    def test_an_exact_number_of_images_is_kept_and_scaled(self, images, rate, kept) -> None:
+        seen = []
+
+        def branch(y: torch.Tensor) -> torch.Tensor:
+            seen.append(len(y))
+            return torch.ones_like(y)
+
+        out = StochasticDepth(rate)(torch.zeros(images, 2), branch)
+        assert seen == [kept]
+        values, counts = out[:, 0].unique(return_counts=True)
+        torch.testing.assert_close(values, torch.tensor([0.0, images / kept]))
+        assert counts.tolist() == [images - kept, kept]
+
+    def test_small_batches_draw_each_image_on_its_own(self) -> None:
+        torch.manual_seed(0)
+        drop = StochasticDepth(0.25)
+        outs = torch.stack([drop(torch.zeros(2, 1), torch.ones_like) for _ in range(2000)])
+        assert outs.unique().tolist() == pytest.approx([0, 1 / 0.75])
+        assert outs.mean() == pytest.approx(1, abs=0.05)
+
+    def test_gradients_reach_kept_and_dropped_images(self) -> None:
+        x = torch.ones(10, 1, requires_grad=True)
+        StochasticDepth(0.5)(x, lambda y: 3 * y).sum().backward()
+        assert sorted(x.grad.flatten().tolist()) == [1.0] * 5 + [7.0] * 5
+
+    def test_half_precision_branch_under_autocast(self) -> None:
+        linear = torch.nn.Linear(4, 4)
+        with torch.autocast('cpu', torch.bfloat16):
+            out = StochasticDepth(0.5)(torch.randn(10, 4), linear)
+        assert out.dtype == torch.float32
+
+    @pytest.mark.parametrize('rate', [-0.1, 1.0])
+    def test_rate_out_of_range(self, rate: float) -> None:
+        with pytest.raises(ValueError, match='drop path rate'):
+            StochasticDepth(rate)
+
+
+class TestLayer:
+    def test_initialisation(self) -> None:
+        torch.manual_seed(0)
+        dim = 192
+        layer = ViLLayer(dim)
+        std = math.sqrt(2 / (5 * dim))
+        for module in (layer.proj_up, layer.q_proj, layer.k_proj, layer.v_proj):
+            assert module.weight.std().item() == pytest.approx(std, rel=0.06)
+            assert module.bias.abs().max() == 0
+        assert layer.proj_down.weight.std().item() == pytest.approx(2 / math.sqrt(dim), rel=0.02)
+        assert layer.proj_down.bias.abs().max() == 0
+        assert layer.conv.weight.abs().max().item() == pytest.approx(1 / 3, rel=0.02)
+        assert layer.conv.bias.abs().max().item() == pytest.approx(1 / 3, rel=0.02)
+        assert layer.igate.weight.abs().max() == layer.fgate.weight.abs().max() == 0
+        assert 0 < layer.igate.bias.abs().max() < 0.5
+        assert layer.fgate.bias.tolist() == [3, 4, 5, 6]
+        assert (layer.skip == 1).all()
+        for norm in (layer.norm, layer.head_norm):
+            assert norm.weight.abs().max() == norm.bias.abs().max() == 0
+
+    def test_reverse_is_the_layer_on_the_reversed_sequence(self) -> None:
+        layer = ViLLayer(16).double()
+        x = torch.randn(2, 12, 16, dtype=torch.float64)
+        expected = layer(x.flip(1), (3, 4)).flip(1)
+        layer.reverse = True
+        torch.testing.assert_close(layer(x, (3, 4)), expected)
+
+    def test_gates_are_linear_in_q_k_v_and_leave_autocast(self) -> None:
+        layer = ViLLayer(16)
+        for linear in (layer.igate, layer.fgate):
+            torch.nn.init.normal_(linear.weight)
+        q, k, v = torch.randn(3, 2, 5, 32)
+        with torch.autocast('cpu', torch.bfloat16):
+            igate, fgate = layer.gates(q, k, v)
+        joined = torch.cat([q, k, v], dim=-1)
+        torch.testing.assert_close(igate, layer.igate(joined), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fgate, layer.fgate(joined), rtol=1e-4, atol=1e-5)
+
+    def test_trains_under_autocast(self) -> None:
+        layer = ViLLayer(16)
+        x = torch.randn(2, 12, 16, requires_grad=True)
+        with torch.autocast('cpu', torch.bfloat16):
+            layer(x, (3, 4)).square().sum().backward()
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_block_of_two_layers_and_of_one() -> None:
+    assert [layer.reverse for layer in ViLBlock(16).layers] == [False, True]
+    assert [layer.reverse for layer in ViLBlock(16, [0.1]).layers] == [False]
+
+
+def test_block_is_the_same_with_activation_checkpointing() -> None:
+    torch.manual_seed(0)
+    block = ViLBlock(16, [0.5, 0.5]).double()
+    x = torch.randn(6, 12, 16, dtype=torch.float64, requires_grad=True)
+    results = []
+    for block.with_cp in (False, True):
+        torch.manual_seed(1)
+        out = block(x, (3, 4))
+        results.append((out, *torch.autograd.grad(out.sum(), [x, *block.parameters()])))
+    for plain, recomputed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, recomputed)

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from vil_mm.layers import PositionEmbedding, resize_embedding
+from vil_mm.layers.position import CACHED_GRIDS
+
+
+@pytest.fixture
+def stored(golden) -> dict[str, torch.Tensor]:
+    return load_file(golden / 'f_pos_embed_interpolation.safetensors')
+
+
+@pytest.mark.parametrize(
+    ('source', 'target'),
+    [
+        ('14x14', '12x12'),
+        ('14x14', '24x40'),
+        ('14x14', '27x27'),
+        ('14x14', '28x28'),
+        ('14x14', '32x32'),
+        ('14x14', '7x9'),
+        ('24x40', '14x14'),
+        ('32x32', '14x14'),
+    ],
+)
+def test_golden_resizes(stored, source: str, target: str) -> None:
+    embed = stored['embed_14x14'] if source == '14x14' else stored[f'out.14x14_to_{source}']
+    grid = tuple(int(side) for side in target.split('x'))
+    expected = stored[f'out.{source}_to_{target}']
+    error = (resize_embedding(embed, grid) - expected).abs().max() / expected.abs().max()
+    assert error < 1e-5
+
+
+def test_another_grid_is_resized_and_differentiable() -> None:
+    position = PositionEmbedding((4, 5), 8)
+    x = torch.zeros(2, 8, 3, 8)
+    out = position(x)
+    torch.testing.assert_close(out[1:], resize_embedding(position.embed, (8, 3)))
+    out.sum().backward()
+    assert position.embed.grad.abs().max() > 0
+
+
+def test_evaluation_remembers_until_the_parameter_changes() -> None:
+    position = PositionEmbedding((4, 5), 8).eval()
+    with torch.no_grad():
+        first = position.at((8, 10))
+        assert position.at((8, 10)) is first
+        position.embed.mul_(2)
+        torch.testing.assert_close(position.at((8, 10)), 2 * first)
+        position.load_state_dict({'embed': torch.ones(1, 4, 5, 8)})
+        torch.testing.assert_close(position.at((8, 10)), torch.ones(1, 8, 10, 8))
+        assert position.at((4, 5)) is position.embed
+
+
+def test_memory_is_bounded_and_does_not_travel() -> None:
+    position = PositionEmbedding((4, 5), 8).eval()
+    with torch.no_grad():
+        for side in range(6, 6 + 3 * CACHED_GRIDS):
+            position.at((side, side))
+    assert 0 < len(position._cache) <= CACHED_GRIDS
+    assert copy.deepcopy(position)._cache == {}
+    assert list(position.state_dict()) == ['embed']
+    position.train()
+    assert position._cache == {}
+
+
+def test_state_of_another_grid_is_resized_at_load_and_left_alone() -> None:
+    position = PositionEmbedding((4, 5), 8)
+    state = {'embed': torch.randn(1, 7, 9, 8)}
+    kept = state['embed'].clone()
+    position.load_state_dict(state)
+    torch.testing.assert_close(position.embed.data, resize_embedding(kept, (4, 5)))
+    torch.testing.assert_close(state['embed'], kept)
+
+
+def test_state_of_another_width_is_refused() -> None:
+    with pytest.raises(RuntimeError, match='size mismatch'):
+        PositionEmbedding((4, 5), 8).load_state_dict({'embed': torch.randn(1, 7, 9, 16)})
+
+
+def test_initialisation() -> None:
+    torch.manual_seed(0)
+    assert PositionEmbedding((14, 14), 192).embed.std().item() == pytest.approx(0.02, rel=0.02)
