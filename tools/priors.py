@@ -12,6 +12,14 @@ from vil_mm.analysis.priors import prior_scores
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('config', help='segmentation config whose data sets are measured')
+    parser.add_argument(
+        '--grid',
+        type=int,
+        nargs=2,
+        default=(32, 32),
+        metavar=('ROWS', 'COLUMNS'),
+        help='places at which the position prior counts; the image size means every pixel',
+    )
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value overrides')
     return parser.parse_args()
 
@@ -21,7 +29,7 @@ def main() -> None:
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
     print(f'{"guess":<22}{"mIoU":>8}{"aAcc":>8}')
-    for name, score in prior_scores(cfg).items():
+    for name, score in prior_scores(cfg, tuple(args.grid)).items():
         print(f'{name:<22}{score.mIoU:>8.2f}{score.aAcc:>8.2f}')
 
 

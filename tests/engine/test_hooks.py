@@ -98,7 +98,7 @@ def test_wrong_shape(model, state):
         check(model, bad)
     head = state | {'head.weight': torch.zeros(150, 16)}
     check(model, head)  # another number of classes
-    with pytest.raises(ValueError, match='head.weight'):
+    with pytest.raises(ValueError, match=r'head\.weight'):
         check(model, head, prefix='')
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file
 
 from vil_mm.models import VisionLSTM
@@ -61,6 +62,15 @@ def test_position_embedding_of_another_resolution(tmp_path, source) -> None:
     cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth'))
     model = VisionLSTM(ARCH, img_size=32, patch_size=4, init_cfg=cfg)
     model.init_weights()
+    image = torch.randn(1, 3, 32, 32)
+    torch.testing.assert_close(model.eval()(image), source.eval()(image))
+
+
+def test_mmengine_loader_resizes_too(tmp_path, source) -> None:
+    """It calls modules' own loading one by one and never a model's ``load_state_dict``."""
+    torch.save({'state_dict': source.state_dict()}, tmp_path / 'x.pth')
+    model = VisionLSTM(ARCH, img_size=32, patch_size=4)
+    load_checkpoint(model, str(tmp_path / 'x.pth'), strict=True)
     image = torch.randn(1, 3, 32, 32)
     torch.testing.assert_close(model.eval()(image), source.eval()(image))
 

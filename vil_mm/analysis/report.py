@@ -24,20 +24,21 @@ def report(cfg: Config, work_dir: str | Path) -> str:
         FileNotFoundError: The run was not trained, or not tested.
     """
     work_dir = Path(work_dir)
+    miou = miou_of_last_test(work_dir / 'test')
+    checkpoint = _newest(work_dir, 'best_mIoU_iter_*.pth')
     guess = prior_scores(cfg)['most frequent class'].mIoU
-    miou = tested_miou(work_dir / 'test')
     pictures = sorted(work_dir.glob('**/vis_image/*.png')) + sorted(work_dir.glob('*.png'))
     folders = sorted({str(picture.parent) for picture in pictures})
     lines = [
         f'mIoU                  {miou:.1f}',
         f'  most frequent class {guess:.1f}  (every pixel the same answer; {miou - guess:+.1f})',
-        f'checkpoint            {_newest(work_dir, "best_mIoU_iter_*.pth")}',
+        f'checkpoint            {checkpoint}',
         f'pictures              {len(pictures)} in {", ".join(folders) or "no folder"}',
     ]
     return '\n'.join(lines)
 
 
-def tested_miou(test_dir: Path) -> float:
+def miou_of_last_test(test_dir: Path) -> float:
     """mIoU in percent of the last test that wrote its metrics below ``test_dir``.
 
     Raises:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
+
+from vil_mm.models.pretrained import read_state_dict
 
 DATA_PAGE = 'docs/datasets.md'
 
@@ -86,8 +87,8 @@ def prepare_testing(
         cfg: What :func:`read_config` returned.
         checkpoint: Weights of the whole model.
         out: Folder for predicted label maps (PNG).
-        show_dir: Folder, inside the run's time-stamped one, for pictures of input, ground truth
-            and prediction.
+        show_dir: Folder in whose ``vis_data/vis_image`` input, ground truth and prediction are
+            drawn side by side.
         tta: Test-time augmentation by the config's ``tta_pipeline`` and ``tta_model``.
 
     Raises:
@@ -132,22 +133,15 @@ def check_data(cfg: Config, *splits: str) -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Fail early if a local checkpoint is not there, is empty or is no checkpoint.
+    """Fail early if a local checkpoint is not there, is no checkpoint, or holds more than data.
+
+    mmengine opens files that torch calls unsafe all the same; here they are refused before.
 
     Raises:
         FileNotFoundError, ValueError: With the file's name and what is wrong.
     """
-    if '://' in path:
-        return
-    file = Path(path)
-    if not file.is_file():
-        raise FileNotFoundError(f'checkpoint not found: {path} (looked from {Path.cwd()})')
-    if file.stat().st_size == 0:
-        raise ValueError(f'checkpoint is empty (0 bytes): {path}')
-    with file.open('rb') as stream:
-        pickled = stream.read(1) == b'\x80'  # written by torch before 1.6
-    if not pickled and not zipfile.is_zipfile(file):
-        raise ValueError(f'not a PyTorch checkpoint, or cut off while it was written: {path}')
+    if '://' not in path:
+        read_state_dict(path)
 
 
 def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:

@@ -17,14 +17,15 @@ A column of ones beside v makes n the last column of the state and b the last en
 1/sqrt(DH) of the keys is carried by P and omega, so no scaled copy of k is made. The direction
 touches only vectors of gates, the mask and the order of the chunks: q, k and v are never flipped.
 
-The gradient is written out: it saves the inputs and h alone and recomputes the rest chunk by chunk,
-where autograd would keep every intermediate alive.
+The gradient is written out: it saves the inputs and h alone and recomputes the rest, where autograd
+would keep every intermediate alive. Leading axes (B, NH) are written "..." below: they are free.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -33,7 +34,7 @@ from torch import Tensor
 
 from vil_mm.mlstm.scan import cummax, cumsum, normalizer
 
-CPU_SPLIT_LENGTH = 1024  # tokens
+CPU_SPLIT_LENGTH = 1024  # tokens from which on a CPU computes head by head
 
 
 def mlstm_chunkwise(
@@ -53,22 +54,8 @@ def mlstm_chunkwise(
     Differentiable any number of times, under ``vmap`` too; for forward-mode derivatives
     (``torch.func.jvp``) use the parallel or the recurrent form.
     """
-    length = q.shape[-2]
-    chunk_size = min(chunk_size, length)
-
-    def run(*inputs: Tensor) -> Tensor:
-        return _Chunkwise.apply(*inputs, chunk_size, reverse, eps)
-
-    if q.device.type == 'cpu' and length >= CPU_SPLIT_LENGTH:
-        return _each_head(run, q, k, v, igate, fgate)
-    return run(q, k, v, igate, fgate)
-
-
-def _each_head(run: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Run image by image and head by head: the tensors of one long sequence fill a CPU's cache."""
-    images = zip(*(x.split(1, dim=0) for x in inputs), strict=True)
-    heads = (zip(*(x.split(1, dim=1) for x in image), strict=True) for image in images)
-    return torch.cat([torch.cat([run(*head) for head in image], dim=1) for image in heads])
+    chunk_size = min(chunk_size, q.shape[-2])
+    return _Chunkwise.apply(q, k, v, igate, fgate, chunk_size, reverse, eps)
 
 
 class _Chunkwise(torch.autograd.Function):
@@ -76,7 +63,9 @@ class _Chunkwise(torch.autograd.Function):
 
     @staticmethod
     def forward(q, k, v, igate, fgate, chunk_size, reverse, eps):
-        return _forward(q, k, v, igate, fgate, chunk_size, reverse, eps)
+        gates, _ = _gates(igate, fgate, q.shape[-1], chunk_size, reverse)
+        (h,) = _each_head(partial(_output, reverse=reverse, eps=eps), q, k, v, *gates)
+        return h
 
     @staticmethod
     def setup_context(ctx, inputs, output):
@@ -84,41 +73,53 @@ class _Chunkwise(torch.autograd.Function):
         ctx.save_for_backward(*tensors, output)
 
     @staticmethod
-    def backward(ctx, grad_h):
-        grads = _backward(grad_h, *ctx.saved_tensors, ctx.chunk_size, ctx.reverse, ctx.eps)
-        return *grads, None, None, None
+    def backward(ctx, dh):
+        *qkv, igate, fgate, h = ctx.saved_tensors
+        length, width = h.shape[-2:]
+        gates, argmax = _gates(igate, fgate, width, ctx.chunk_size, ctx.reverse)
+        gradients = partial(_gradients, reverse=ctx.reverse, eps=ctx.eps)
+        dq, dk, dv, columns, rows, dm = _each_head(gradients, dh, h, *qkv, *gates)
+
+        # m belongs to the token that set the maximum; a decay to all pairs of tokens around it
+        routed = torch.zeros_like(dm).scatter_add(-1, argmax, dm)
+        di, dF = columns + routed, rows - columns + dm - routed
+        dlog_f = cumsum(dF, not ctx.reverse)
+        di, dlog_f = (_trim(x, -1, length, ctx.reverse) for x in (di, dlog_f))
+        return dq, dk, dv, di, dlog_f * torch.sigmoid(-fgate), None, None, None
 
 
-def _forward(q, k, v, igate, fgate, chunk_size: int, reverse: bool, eps: float) -> Tensor:
-    length = q.shape[-2]
-    q, k, v = (_cut(x, -2, chunk_size, reverse) for x in (q, k, F.pad(v, (0, 1), value=1.0)))
+def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]:
+    """h ``(..., S, DH)``."""
+    gates, length = _Gates(*gates), q.shape[-2]
+    chunk_size = gates.m.shape[-1]
+    q, k, v = (_cut(x, -2, chunk_size, reverse) for x in (q, k, _with_ones(v)))
 
-    # 1. gates: every stabiliser and decay, before any matrix product
-    gates = _gates(igate, fgate, k.shape[-1], chunk_size, reverse)
-
-    # 2. what each chunk adds to the state, and 3. the state it receives
+    # 1. what each chunk adds to the state, and the state it receives
     state = _pass_along(gates.beta, _outer(k, gates.omega, v), reverse)
 
-    # 4. outputs: from the incoming state and from the chunk itself
-    u = gates.alpha.unsqueeze(-1) * (q @ state) + (q @ k.transpose(-2, -1) * gates.P) @ v
+    # 2. outputs: from the incoming state and from the chunk itself
+    W = q @ k.transpose(-2, -1) * _weights(gates, reverse)
+    u = gates.alpha.unsqueeze(-1) * (q @ state) + W @ v
     h = u[..., :-1] / normalizer(u[..., -1], gates.m, eps).unsqueeze(-1)
-    return _trim(h.flatten(2, 3), 2, length, reverse)
+    return (_trim(h.flatten(-3, -2), -2, length, reverse),)
 
 
-def _backward(
-    dh, q, k, v, igate, fgate, h, chunk_size: int, reverse: bool, eps: float
-) -> tuple[Tensor, ...]:
-    """Gradients of the five inputs; dX stands for the derivative of the loss by X."""
-    length = q.shape[-2]
+def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor, ...]:
+    """Derivatives of the loss (dX is that by X), given that by h.
+
+    Returns:
+        dq, dk, dv ``(..., S, DH)``, and per token of the padded sequence ``(..., C * L)``: column
+        and row sums of the derivative by the log-weights L_ts, and dm.
+    """
+    gates, length = _Gates(*gates), q.shape[-2]
+    chunk_size = gates.m.shape[-1]
     dh_h = _cut((dh * h).sum(-1), -1, chunk_size, reverse)
-    q, k, v, dh = (
-        _cut(x, -2, chunk_size, reverse) for x in (q, k, F.pad(v, (0, 1), value=1.0), dh)
-    )
+    q, k, v, dh = (_cut(x, -2, chunk_size, reverse) for x in (q, k, _with_ones(v), dh))
 
-    # 1. recompute gates, states, the weights W inside the chunk and the normaliser N
-    gates = _gates(igate, fgate, k.shape[-1], chunk_size, reverse)
+    # 1. recompute the states, the weights W inside the chunk and the normaliser N
     state = _pass_along(gates.beta, _outer(k, gates.omega, v), reverse)
-    W = q @ k.transpose(-2, -1) * gates.P
+    P = _weights(gates, reverse)
+    W = q @ k.transpose(-2, -1) * P
     b = gates.alpha * (q @ state[..., -1:]).squeeze(-1) + W.sum(-1)
     N = normalizer(b, gates.m, eps)
 
@@ -131,35 +132,36 @@ def _backward(
     dstate = _pass_along(gates.beta, _outer(q, gates.alpha, du), not reverse)
 
     # 4. inside the chunk, and through the state
-    dS = du @ v.transpose(-2, -1) * gates.P
+    dS = du @ v.transpose(-2, -1) * P
     alpha, omega = gates.alpha.unsqueeze(-1), gates.omega.unsqueeze(-1)
     dq = dS @ k + alpha * (du @ state.transpose(-2, -1))
     dk = dS.transpose(-2, -1) @ q + omega * (v @ dstate.transpose(-2, -1))
     dv = (W.transpose(-2, -1) @ du + omega * (k @ dstate))[..., :-1]
 
-    # 5. gates: q.dq and k.dk are the row and column sums of the derivative by the log-weights;
-    #    m matters through eps alone, and its derivative belongs to the token that set the maximum
-    dm = (dN * eps).flatten(-2)
-    routed = torch.zeros_like(dm).scatter_add(-1, gates.argmax, dm)
-    columns = (k * dk).sum(-1).flatten(-2)
-    dF = (q * dq).sum(-1).flatten(-2) - columns + dm - routed
-    dq, dk, dv = (_trim(x.flatten(2, 3), 2, length, reverse) for x in (dq, dk, dv))
-    di, dlog_f = (_trim(x, 2, length, reverse) for x in (columns + routed, cumsum(dF, not reverse)))
-    return dq, dk, dv, di, dlog_f * torch.sigmoid(-fgate)
+    # 5. the sums are q.dq and k.dk; all paths through m together leave only that through eps
+    columns, rows = ((x * dx).sum(-1).flatten(-2) for x, dx in ((k, dk), (q, dq)))
+    dq, dk, dv = (_trim(x.flatten(-3, -2), -2, length, reverse) for x in (dq, dk, dv))
+    return dq, dk, dv, columns, rows, (dN * eps).flatten(-2)
 
 
 class _Gates(NamedTuple):
-    """Everything the gates decide, for chunks ``(B, NH, C, L)``; P and omega hold 1/sqrt(DH)."""
+    """What the gates decide; of P_ts = exp(read_t + written_s) only the two exponents are kept.
 
-    m: Tensor  # (B, NH, C, L)
-    argmax: Tensor  # (B, NH, C*L) int64, the token that set m
-    alpha: Tensor  # (B, NH, C, L)
-    P: Tensor  # (B, NH, C, L, L)
-    omega: Tensor  # (B, NH, C, L)
-    beta: Tensor  # (B, NH, C)
+    ``written`` and ``omega`` hold the factor 1/sqrt(DH) of the keys.
+    """
+
+    m: Tensor  # (..., C, L)
+    alpha: Tensor  # (..., C, L)
+    omega: Tensor  # (..., C, L)
+    beta: Tensor  # (..., C)
+    read: Tensor  # (..., C, L), a_t - m_t
+    written: Tensor  # (..., C, L), i_s - a_s
 
 
-def _gates(igate: Tensor, fgate: Tensor, width: int, chunk_size: int, reverse: bool) -> _Gates:
+def _gates(
+    igate: Tensor, fgate: Tensor, width: int, chunk_size: int, reverse: bool
+) -> tuple[_Gates, Tensor]:
+    """Every stabiliser and decay, before any matrix product; and which token set each m."""
     log_f = _cut(F.logsigmoid(fgate), -1, chunk_size, reverse)
     igate = _cut(igate, -1, chunk_size, reverse, value=-math.inf)
     m, argmax = _stabiliser(igate, log_f, reverse)
@@ -168,25 +170,15 @@ def _gates(igate: Tensor, fgate: Tensor, width: int, chunk_size: int, reverse: b
     g, m_out = a[..., last], m[..., last]
     m_in = _previous(m_out, reverse)
     written = igate - a - 0.5 * math.log(width)
-    return _Gates(
+    gates = _Gates(
         m=m,
-        argmax=argmax,
         alpha=(a + m_in.unsqueeze(-1) - m).exp(),
-        P=_causal_exp(written.unsqueeze(-2) + (a - m).unsqueeze(-1), reverse),
         omega=(written + (g - m_out).unsqueeze(-1)).exp(),
         beta=(g + m_in - m_out).exp(),
+        read=a - m,
+        written=written,
     )
-
-
-def _causal_exp(x: Tensor, reverse: bool) -> Tensor:
-    """exp of ``x`` where row t may read column s, else 0.
-
-    What may be read is <= 0; what may not could overflow and is bounded first. The lower bound
-    keeps exp out of the subnormal numbers, where CPUs take ten times as long.
-    """
-    lowest = math.log(torch.finfo(x.dtype).tiny) + 10
-    x = x.clamp(lowest, 0).exp()
-    return x.triu() if reverse else x.tril()
+    return gates, argmax
 
 
 def _stabiliser(igate: Tensor, log_f: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
@@ -197,14 +189,26 @@ def _stabiliser(igate: Tensor, log_f: Tensor, reverse: bool) -> tuple[Tensor, Te
 
 
 def _previous(m_out: Tensor, reverse: bool) -> Tensor:
-    """The log-scale each chunk receives, ``(B, NH, C)``; -inf (nothing stored) for the first."""
+    """The log-scale each chunk receives, ``(..., C)``; -inf (nothing stored) for the first."""
     if reverse:
         return F.pad(m_out[..., 1:], (0, 1), value=-math.inf)
     return F.pad(m_out[..., :-1], (1, 0), value=-math.inf)
 
 
+def _weights(gates: _Gates, reverse: bool) -> Tensor:
+    """P ``(..., C, L, L)``: exp(read_t + written_s) where row t may read column s, else 0.
+
+    What may be read is <= 0; what may not could overflow and is bounded first. The lower bound
+    keeps exp out of the subnormal numbers, where CPUs take ten times as long.
+    """
+    exponent = gates.written.unsqueeze(-2) + gates.read.unsqueeze(-1)
+    lowest = math.log(torch.finfo(exponent.dtype).tiny) + 10
+    P = exponent.clamp(lowest, 0).exp_()
+    return P.triu() if reverse else P.tril()
+
+
 def _outer(x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-    """``sum_t weight_t x_t y_t^T`` of each chunk: ``(B, NH, C, DH, DH+1)``."""
+    """``sum_t weight_t x_t y_t^T`` of each chunk: ``(..., C, DH, DH+1)``."""
     return (x * weight.unsqueeze(-1)).transpose(-2, -1) @ y
 
 
@@ -212,14 +216,32 @@ def _pass_along(beta: Tensor, added: Tensor, reverse: bool) -> Tensor:
     """Incoming state of each chunk: state <- beta * state + added, from chunk to chunk.
 
     Args:
-        beta: ``(B, NH, C)``.
-        added: ``(B, NH, C, DH, DH+1)``.
+        beta: ``(..., C)``.
+        added: ``(..., C, DH, DH+1)``.
     """
-    steps = list(zip(beta[..., None, None].unbind(2), added.unbind(2), strict=True))
+    steps = list(zip(beta[..., None, None].unbind(-3), added.unbind(-3), strict=True))
     received = [torch.zeros_like(steps[0][1])]
     for beta_c, added_c in steps[:0:-1] if reverse else steps[:-1]:
         received.append(torch.addcmul(added_c, beta_c, received[-1]))
-    return torch.stack(received[::-1] if reverse else received, dim=2)
+    return torch.stack(received[::-1] if reverse else received, dim=-3)
+
+
+def _each_head(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple:
+    """Apply to all heads at once or, for long sequences on a CPU, to each: it fits the cache."""
+    length = tensors[0].shape[-2]
+    if tensors[0].device.type != 'cpu' or length < CPU_SPLIT_LENGTH:
+        return function(*tensors)
+    images, heads = tensors[0].shape[:2]
+    parts = [function(*(x[b, n] for x in tensors)) for b in range(images) for n in range(heads)]
+    outputs = [list(part) for part in zip(*parts, strict=True)]
+    del parts  # so that each output's parts are freed when they are joined
+    return tuple(
+        torch.stack(outputs.pop(0)).unflatten(0, (images, heads)) for _ in range(len(outputs))
+    )
+
+
+def _with_ones(v: Tensor) -> Tensor:
+    return F.pad(v, (0, 1), value=1.0)
 
 
 def _cut(x: Tensor, dim: int, chunk_size: int, reverse: bool, value: float = 0.0) -> Tensor:

@@ -13,7 +13,7 @@ CHUNK_SIZES = (32, 64, 128, 256)
 
 # FLOPs of a matrix product that run in the time of one ... (measured on one CPU core, float32)
 FLOPS_PER_WEIGHT = 400  # ... exponential weight: add, bound, exp, mask, multiply
-FLOPS_PER_STATE_ENTRY = 60  # ... entry of a chunk's state: written, decayed, stacked, read
+FLOPS_PER_STATE_ENTRY = 250  # ... entry of a chunk's state: written, decayed, stacked, read
 FLOPS_PER_CHUNKING = 100e6  # ... set of extra calls that cutting into chunks needs at any size
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 from pathlib import Path
 
-import mmengine.runner.checkpoint
+import numpy as np
 import torch
-from mmengine.logging import print_log
+from mmengine.logging import HistoryBuffer, print_log
 from torch import Tensor, nn
 
 from vil_mm.checkpoints import from_official, is_official
@@ -76,14 +75,16 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> dict[str, Ten
     """
     path = Path(checkpoint)
     if not path.is_file():
-        raise FileNotFoundError(f'checkpoint not found: {checkpoint} (looked in {Path.cwd()})')
+        raise FileNotFoundError(f'checkpoint not found: {checkpoint} (looked from {Path.cwd()})')
+    if path.stat().st_size == 0:
+        raise ValueError(f'checkpoint is empty (0 bytes): {checkpoint}')
     try:
-        with _mmengine_types():
+        with torch.serialization.safe_globals(_types_of_log_history()):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ValueError(
-            f'{checkpoint} cannot be read as tensors and plain containers: {reason}'
+            f'not a checkpoint of tensors and plain containers, or cut off while it was written: '
+            f'{checkpoint} ({_reason(error)})'
         ) from error
     state = content.get('state_dict', content) if isinstance(content, dict) else {}
     tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
@@ -92,10 +93,20 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> dict[str, Ten
     return tensors
 
 
-def _mmengine_types() -> contextlib.AbstractContextManager:
-    """Let the log history that mmengine writes beside the weights be read (where it lists it)."""
-    allowed = getattr(mmengine.runner.checkpoint, 'get_torch_safe_globals', list)()
-    return torch.serialization.safe_globals(allowed)
+def _types_of_log_history() -> list:
+    """What mmengine pickles beside the weights: buffers of logged numbers, as NumPy arrays."""
+    array_type = np.zeros(0).__reduce__()[0]  # their functions live in a private NumPy module
+    scalar_type = np.float64(0).__reduce__()[0]
+    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
+    dtypes = {type(np.dtype(code)) for code in numbers}
+    return [HistoryBuffer, getattr, slice, np.ndarray, np.dtype, array_type, scalar_type, *dtypes]
+
+
+def _reason(error: Exception) -> str:
+    """The sentence of torch's long message that says what was met."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if line.startswith(('Unsupported', 'Can only', 'Trying to'))]
+    return (telling or lines or ['the file ends too early'])[0]
 
 
 def _some(keys: list[str]) -> str:

@@ -1,0 +1,241 @@
+"""The two commands that a user types: training leaves a checkpoint, testing it prints an mIoU."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmseg.models import SegTTAModel
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+WITH_TTA = """
+_base_ = './tiny.py'
+tta_model = dict(type='SegTTAModel')
+tta_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(
+        type='TestTimeAug',
+        transforms=[
+            [dict(type='Resize', scale_factor=ratio, keep_ratio=True) for ratio in (0.75, 1.0)],
+            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
+            [dict(type='LoadAnnotations')],
+            [dict(type='PackSegInputs')],
+        ],
+    ),
+]
+"""
+
+
+def in_own_process(folder: Path, tool: str, *args: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a tool as a user does, from a folder of one's own."""
+    command = [sys.executable, str(TOOLS / tool), *map(str, args)]
+    environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(TOOLS.parent)}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs a tool's main function in this process: importing the stack takes most of a run."""
+
+    def run(tool: str, *args: str | Path) -> None:
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def trained(tmp_path_factory: pytest.TempPathFactory, write_tiny_config) -> Path:
+    """A folder with ``tiny.py`` and, in ``work``, what the training of it has left."""
+    folder = tmp_path_factory.mktemp('trained')
+    config = write_tiny_config(folder)
+    done = in_own_process(folder, 'train.py', config, '--cfg-options', 'train_cfg.max_iters=2')
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+@pytest.fixture(scope='module')
+def checkpoint(trained: Path) -> Path:
+    return trained / 'work' / 'iter_2.pth'
+
+
+def metrics_below(folder: Path) -> dict[str, float]:
+    (file,) = folder.glob('*/*.json')
+    return json.loads(file.read_text())
+
+
+def label_maps(folder: Path) -> dict[str, np.ndarray]:
+    return {path.stem: cv2.imread(str(path), -1) for path in folder.iterdir()}
+
+
+def images(drawn_data: Path) -> dict[str, np.ndarray]:
+    return label_maps(drawn_data / 'images' / 'validation')
+
+
+def test_training_leaves_weights_curve_and_config(trained, checkpoint):
+    state = torch.load(checkpoint, weights_only=False)
+    assert state['meta']['iter'] == 2
+    assert any(key.startswith('backbone.blocks.3.') for key in state['state_dict'])
+    assert (trained / 'work' / 'last_checkpoint').read_text() == str(checkpoint)
+    assert (trained / 'work' / 'tiny.py').is_file()
+    assert len(list((trained / 'work').glob('best_mIoU_iter_*.pth'))) == 1
+    (scalars,) = trained.glob('work/*/vis_data/scalars.json')
+    lines = [json.loads(line) for line in scalars.read_text().splitlines()]
+    assert [line['iter'] for line in lines if 'loss' in line] == [1, 2]
+    assert sum('mIoU' in line for line in lines) == 1
+    (log,) = trained.glob('work/*/*.log')
+    assert 'the model is trained from scratch' in log.read_text()
+
+
+def test_testing_prints_the_score_and_writes_maps_and_pictures(trained, checkpoint, drawn_data):
+    options = ['--work-dir', 'test', '--out', 'maps', '--show-dir', 'pictures']
+    done = in_own_process(trained, 'test.py', 'tiny.py', checkpoint, *options)
+    assert done.returncode == 0, done.stderr[-3000:]
+    printed = re.search(r'mIoU: ([\d.]+)', done.stdout + done.stderr)
+    assert printed, done.stdout[-3000:]
+    tested = metrics_below(trained / 'test')
+    assert float(printed[1]) == pytest.approx(tested['mIoU'], abs=1e-2)
+    (scalars,) = trained.glob('work/*/vis_data/scalars.json')
+    validated = json.loads(scalars.read_text().splitlines()[-1])
+    assert tested['mIoU'] == validated['mIoU'], 'the weights that were validated were tested'
+
+    pictures = list((trained / 'pictures' / 'vis_data' / 'vis_image').glob('*.png'))
+    assert len(pictures) == 3
+    maps, inputs = label_maps(trained / 'maps'), images(drawn_data)
+    assert maps.keys() == inputs.keys()
+    for name, labels in maps.items():
+        assert labels.dtype == np.uint8 and labels.shape == inputs[name].shape[:2]
+        assert labels.min() >= 1 and labels.max() <= 8, 'numbered as the annotations are'
+
+
+def test_written_maps_have_the_score(trained, checkpoint, drawn_data, run_here, tmp_path):
+    run_here(
+        'test.py', trained / 'tiny.py', checkpoint, '--work-dir', tmp_path / 't', '--out', 'maps'
+    )
+    truth = label_maps(drawn_data / 'annotations' / 'validation')
+    maps = label_maps(tmp_path / 'maps')
+    right = sum(((maps[name] == truth[name]) & (truth[name] > 0)).sum() for name in truth)
+    labelled = sum((labels > 0).sum() for labels in truth.values())
+    expected = metrics_below(tmp_path / 't')['aAcc']
+    assert 100 * right / labelled == pytest.approx(expected, abs=0.01)
+
+
+def test_tta_averages_four_views(trained, checkpoint, drawn_data, run_here, tmp_path, monkeypatch):
+    (trained / 'with_tta.py').write_text(WITH_TTA)
+    views, merge = [], SegTTAModel.merge_preds
+
+    def spy(self, samples):
+        views.extend(len(sample) for sample in samples)
+        return merge(self, samples)
+
+    monkeypatch.setattr(SegTTAModel, 'merge_preds', spy)
+    options = ['--tta', '--out', 'maps', '--work-dir', tmp_path / 'test']
+    run_here('test.py', trained / 'with_tta.py', checkpoint, *options)
+    assert views == [4, 4, 4]
+    assert 0 <= metrics_below(tmp_path / 'test')['mIoU'] <= 100
+    maps, inputs = label_maps(tmp_path / 'maps'), images(drawn_data)
+    assert {name: x.shape for name, x in maps.items()} == {
+        name: x.shape[:2] for name, x in inputs.items()
+    }
+
+
+def test_tta_without_a_pipeline_for_it(trained, checkpoint, run_here, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run_here('test.py', trained / 'tiny.py', checkpoint, '--tta')
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == 'test.py: --tta: the config has no tta_pipeline\n'
+
+
+@pytest.mark.parametrize('damage', ['missing', 'empty', 'text'])
+def test_wrong_checkpoint_is_one_clear_line(tiny_config, tmp_path, run_here, capsys, damage):
+    file = tmp_path / 'weights.pth'
+    if damage != 'missing':
+        file.write_text('' if damage == 'empty' else 'Not Found')
+    for command in (
+        ['test.py', tiny_config, file],
+        ['train.py', tiny_config, '--cfg-options', f'load_from={file}'],
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            run_here(*command)
+        assert exit_.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith(f'{command[0]}: ') and str(file) in line
+    assert not (tmp_path / 'work').exists()
+
+
+def test_missing_data_and_missing_config(tiny_config, run_here, capsys, tmp_path):
+    with pytest.raises(SystemExit) as exit_:
+        run_here(
+            'train.py', tiny_config, '--cfg-options', 'train_dataloader.dataset.data_root=nowhere'
+        )
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith('train.py: train data not found: nowhere/images/training')
+    assert 'docs/datasets.md' in error
+    with pytest.raises(SystemExit) as exit_:
+        run_here('train.py', 'typo.py')
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == 'train.py: config not found: typo.py\n'
+    assert not (tmp_path / 'work').exists()
+
+
+def test_checkpoint_of_another_model_lists_keys(tiny_config, checkpoint, run_here, tmp_path):
+    options = ['--cfg-options', 'model.backbone.arch.num_layers=10']
+    with pytest.raises(ValueError, match='does not fit the model') as error:
+        run_here('test.py', tiny_config, checkpoint, *options)
+    assert str(checkpoint) in str(error.value)
+    assert len(re.findall(r'\n    backbone\.blocks\.4\.', str(error.value))) >= 20
+    assert not list(tmp_path.glob('work/*/*.json')), 'no score of a model that is not the one'
+
+
+@pytest.mark.parametrize('content', ['another model', 'no weights'])
+def test_weights_that_fit_nothing_do_not_train_from_scratch(
+    tiny_config, run_here, tmp_path, content
+):
+    file = tmp_path / 'other.pth'
+    torch.save({'fc.weight': torch.ones(2, 2)} if content == 'another model' else {}, file)
+    with pytest.raises(ValueError, match=r'other\.pth does not fit the model'):
+        run_here('train.py', tiny_config, '--cfg-options', f'load_from={file}')
+    assert not list(tmp_path.glob('work/*.pth'))
+    assert not list(tmp_path.glob('work/*/vis_data/scalars.json'))
+
+
+def test_training_starts_from_weights(tiny_config, checkpoint, run_here, tmp_path):
+    still = ['train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0.0']
+    options = ['--no-validate', '--work-dir', 'w', '--cfg-options', *still]
+    run_here('train.py', tiny_config, *options, f'load_from={checkpoint}')
+    log = next(tmp_path.glob('w/*/*.log')).read_text()
+    assert f'Load checkpoint from {checkpoint}' in log
+    assert 'from scratch' not in log
+    start = torch.load(checkpoint, weights_only=False)['state_dict']
+    end = torch.load(tmp_path / 'w' / 'iter_1.pth', weights_only=False)['state_dict']
+    assert all(torch.equal(start[key], end[key]) for key in start if key.startswith('backbone.'))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('tool', ['train.py', 'test.py'])
+def test_failures_end_the_process_with_a_status(tiny_config, tmp_path, tool):
+    file = tmp_path / 'other.pth'
+    torch.save({'fc.weight': torch.ones(2, 2)}, file)
+    tail = [file] if tool == 'test.py' else ['--cfg-options', f'load_from={file}']
+    done = in_own_process(tmp_path, tool, tiny_config, *tail)
+    assert done.returncode == 1
+    assert f'ValueError: the checkpoint {file} does not fit' in done.stderr
+    file.write_text('')
+    done = in_own_process(tmp_path, tool, tiny_config, *tail)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == f'{tool}: checkpoint is empty (0 bytes): {file}'
+    assert 'Traceback' not in done.stderr
