@@ -36,6 +36,12 @@ def test_choice(head_dim: int) -> None:
     assert 1 <= choose_chunk_size(50, 4, head_dim) <= 50
 
 
-def test_chunkwise_grows_linearly() -> None:
-    form = Form('chunkwise', 64)
-    assert flops(form, 128 * 64, 4, 96) == 128 * flops(form, 64, 4, 96)
+def test_cost_per_token_hardly_grows() -> None:
+    """From 512 to 8192 pixels a side: the chunk length grows, the C x C product stays small."""
+
+    def per_token(length: int) -> float:
+        form = Form('chunkwise', choose_chunk_size(length, 4, 96))
+        return flops(form, length, 4, 96) / length
+
+    assert per_token(512**2) < 4 * per_token(1024)
+    assert flops(Form('parallel'), 512**2, 4, 96) / 512**2 > 100 * per_token(512**2)

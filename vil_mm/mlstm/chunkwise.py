@@ -13,6 +13,9 @@ chunks a state travels. For one chunk, t reads and s is read (xLSTM, appendix; V
     u_t       = alpha_t state_in^T q_t + sum_{s<=t} P_ts (q_t . k_s) v_s
     state_out = beta state_in + sum_s omega_s k_s v_s^T
 
+The last line is a recurrence over chunks; it is solved by one product with the C x C matrix of the
+betas' products, which is small because L grows with the sequence (see cost.py).
+
 A column of ones beside v makes n the last column of the state and b the last entry of u. The factor
 1/sqrt(DH) of the keys is carried by P and omega, so no scaled copy of k is made. The direction
 touches only vectors of gates, the mask and the order of the chunks: q, k and v are never flipped.
@@ -95,7 +98,7 @@ def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]
     q, k, v = (_cut(x, -2, chunk_size, reverse) for x in (q, k, _with_ones(v)))
 
     # 1. what each chunk adds to the state, and the state it receives
-    state = _pass_along(gates.beta, _outer(k, gates.omega, v), reverse)
+    state = _receive(gates.carry, _outer(k, gates.omega, v))
 
     # 2. outputs: from the incoming state and from the chunk itself
     W = q @ k.transpose(-2, -1) * _weights(gates, reverse)
@@ -117,7 +120,7 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
     q, k, v, dh = (_cut(x, -2, chunk_size, reverse) for x in (q, k, _with_ones(v), dh))
 
     # 1. recompute the states, the weights W inside the chunk and the normaliser N
-    state = _pass_along(gates.beta, _outer(k, gates.omega, v), reverse)
+    state = _receive(gates.carry, _outer(k, gates.omega, v))
     P = _weights(gates, reverse)
     W = q @ k.transpose(-2, -1) * P
     b = gates.alpha * (q @ state[..., -1:]).squeeze(-1) + W.sum(-1)
@@ -129,7 +132,7 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
     du = torch.cat([dh / N.unsqueeze(-1), db.unsqueeze(-1)], dim=-1)
 
     # 3. what the later chunks ask of each chunk's outgoing state
-    dstate = _pass_along(gates.beta, _outer(q, gates.alpha, du), not reverse)
+    dstate = _receive(gates.carry.mT, _outer(q, gates.alpha, du))
 
     # 4. inside the chunk, and through the state
     dS = du @ v.transpose(-2, -1) * P
@@ -147,13 +150,14 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
 class _Gates(NamedTuple):
     """What the gates decide; of P_ts = exp(read_t + written_s) only the two exponents are kept.
 
-    ``written`` and ``omega`` hold the factor 1/sqrt(DH) of the keys.
+    ``written`` and ``omega`` hold the factor 1/sqrt(DH) of the keys. ``carry[c, z]`` is the product
+    of the betas between chunks z and c: what chunk c receives of that which z added to the state.
     """
 
     m: Tensor  # (..., C, L)
     alpha: Tensor  # (..., C, L)
     omega: Tensor  # (..., C, L)
-    beta: Tensor  # (..., C)
+    carry: Tensor  # (..., C, C)
     read: Tensor  # (..., C, L), a_t - m_t
     written: Tensor  # (..., C, L), i_s - a_s
 
@@ -174,7 +178,7 @@ def _gates(
         m=m,
         alpha=(a + m_in.unsqueeze(-1) - m).exp(),
         omega=(written + (g - m_out).unsqueeze(-1)).exp(),
-        beta=(g + m_in - m_out).exp(),
+        carry=_carry(g + m_in - m_out, reverse),
         read=a - m,
         written=written,
     )
@@ -212,18 +216,22 @@ def _outer(x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
     return (x * weight.unsqueeze(-1)).transpose(-2, -1) @ y
 
 
-def _pass_along(beta: Tensor, added: Tensor, reverse: bool) -> Tensor:
-    """Incoming state of each chunk: state <- beta * state + added, from chunk to chunk.
+def _carry(log_beta: Tensor, reverse: bool) -> Tensor:
+    """``(..., C, C)``: exp of the sum of ``log_beta`` strictly between two chunks; see _Gates.
 
-    Args:
-        beta: ``(..., C)``.
-        added: ``(..., C, DH, DH+1)``.
+    Each sum is taken on its own, not as a difference of two long ones, to lose no digits.
     """
-    steps = list(zip(beta[..., None, None].unbind(-3), added.unbind(-3), strict=True))
-    received = [torch.zeros_like(steps[0][1])]
-    for beta_c, added_c in steps[:0:-1] if reverse else steps[:-1]:
-        received.append(torch.addcmul(added_c, beta_c, received[-1]))
-    return torch.stack(received[::-1] if reverse else received, dim=-3)
+    if reverse:
+        return _carry(log_beta.flip(-1), False).flip(-2, -1)
+    chunks = log_beta.shape[-1]
+    steps = log_beta.unsqueeze(-1).repeat_interleave(chunks, dim=-1).tril(-1)
+    remains = steps.cumsum(-2).exp().tril()  # [c, z]: in the state that chunk c passes on
+    return F.pad(remains[..., :-1, :], (0, 0, 1, 0))
+
+
+def _receive(carry: Tensor, added: Tensor) -> Tensor:
+    """The state that each chunk receives from all others, given what each adds; like ``added``."""
+    return (carry @ added.flatten(-2)).unflatten(-1, added.shape[-2:])
 
 
 def _each_head(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-CHUNK_SIZES = (32, 64, 128, 256)
+CHUNK_SIZES = (32, 64, 128, 256, 512, 1024)
 
 # FLOPs of a matrix product that run in the time of one ... (measured on one CPU core, float32)
 FLOPS_PER_WEIGHT = 400  # ... exponential weight: add, bound, exp, mask, multiply
-FLOPS_PER_STATE_ENTRY = 250  # ... entry of a chunk's state: written, decayed, stacked, read
+FLOPS_PER_STATE_ENTRY = 100  # ... entry of a chunk's state: written and read again
 FLOPS_PER_CHUNKING = 100e6  # ... set of extra calls that cutting into chunks needs at any size
 
 
@@ -41,10 +41,11 @@ def flops(form: Form, length: int, num_heads: int, head_dim: int) -> int:
     elif form.backend == 'recurrent':
         per_head = length * head_dim * (5 * head_dim + 5)
     elif form.backend == 'chunkwise':
-        padded = _padded(length, form.chunk_size)
-        inside = padded * form.chunk_size * (4 * head_dim + 2)
-        between = padded * 4 * head_dim * (head_dim + 1)
-        per_head = inside + between
+        chunks = -(-length // form.chunk_size)
+        padded = chunks * form.chunk_size
+        state = head_dim * (head_dim + 1)
+        per_head = padded * form.chunk_size * (4 * head_dim + 2)  # inside the chunks
+        per_head += padded * 4 * state + chunks**2 * 2 * state  # to, from and between states
     else:
         raise ValueError(f'no FLOP count for the mLSTM form {form.backend!r}')
     return num_heads * per_head
@@ -55,9 +56,9 @@ def work(form: Form, length: int, num_heads: int, head_dim: int) -> float:
     if form.backend == 'parallel':
         weights, state_entries, chunking = length**2, 0, 0
     else:
-        padded = _padded(length, form.chunk_size)
-        weights = padded * form.chunk_size
-        state_entries = padded // form.chunk_size * head_dim * (head_dim + 1)
+        chunks = -(-length // form.chunk_size)
+        weights = chunks * form.chunk_size**2
+        state_entries = chunks * head_dim * (head_dim + 1)
         chunking = FLOPS_PER_CHUNKING
     extra = num_heads * (FLOPS_PER_WEIGHT * weights + FLOPS_PER_STATE_ENTRY * state_entries)
     return flops(form, length, num_heads, head_dim) + extra + chunking
@@ -81,7 +82,3 @@ def _cheapest(forms: list[Form], length: int, num_heads: int, head_dim: int) -> 
         if work(form, length, num_heads, head_dim) < work(best, length, num_heads, head_dim):
             best = form
     return best
-
-
-def _padded(length: int, chunk_size: int) -> int:
-    return -(-length // chunk_size) * chunk_size
