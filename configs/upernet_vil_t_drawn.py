@@ -10,7 +10,7 @@ _base_ = [
     './_base_/default_runtime.py',
 ]
 
-max_iters = 300
+max_iters = 240
 warmup_iters = 20
 
 model = dict(
@@ -38,5 +38,5 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=75)
-default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=75))
+train_cfg = dict(max_iters=max_iters, val_interval=60)
+default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=60))
