@@ -29,7 +29,7 @@ from torch import Tensor
 warnings.filterwarnings('ignore', message='vil_mm: torchvision')
 
 from vil_mm.mlstm import mlstm  # noqa: E402
-from vil_mm.mlstm.cost import choose_chunk_size, choose_form  # noqa: E402
+from vil_mm.mlstm.cost import choose_form  # noqa: E402
 
 NUM_HEADS = 4
 MODES = ('forward', 'forward+backward')
@@ -58,11 +58,8 @@ def main() -> None:
 
 def compare(length: int, args: argparse.Namespace) -> list[dict]:
     """One row for each mode: medians in ms, peaks in MiB, and parallel over chunkwise."""
-    other = (
-        'auto'
-        if choose_form(length, NUM_HEADS, args.head_dim).backend == 'parallel'
-        else ('chunkwise')
-    )
+    chosen = choose_form(length, NUM_HEADS, args.head_dim)
+    other = 'auto' if chosen.backend == 'parallel' else 'chunkwise'
     rows = []
     for mode in MODES:
         calls = {name: make_call(name, mode, length, args.head_dim) for name in ('parallel', other)}
@@ -74,7 +71,7 @@ def compare(length: int, args: argparse.Namespace) -> list[dict]:
                 'head_dim': args.head_dim,
                 'mode': mode,
                 'form': other,
-                'chunk_size': choose_chunk_size(length, NUM_HEADS, args.head_dim),
+                'chunk_size': chosen.chunk_size,
                 'parallel_ms': times['parallel'],
                 'form_ms': times[other],
                 'times_faster': times['parallel'] / times[other],
@@ -166,7 +163,7 @@ def print_table(rows: list[dict]) -> None:
     )
     print(f'{"MiB":>8}{"parallel":>10}{"less":>7}')
     for r in rows:
-        print(f'{r["length"]:>6} {r["mode"]:<17}{r["form"]:<10}{r["chunk_size"]:>4}', end='')
+        print(f'{r["length"]:>6} {r["mode"]:<17}{r["form"]:<10}{r["chunk_size"] or "-":>4}', end='')
         print(f'{r["form_ms"]:>9.1f}{r["parallel_ms"]:>10.1f}{r["times_faster"]:>7.1f}x', end='')
         print(f'{r["form_MiB"]:>8.1f}{r["parallel_MiB"]:>10.1f}{r["times_less_memory"]:>6.1f}x')
 

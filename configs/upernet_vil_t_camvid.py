@@ -12,7 +12,8 @@ max_iters = 8000
 warmup_iters = 400
 
 model = dict(
-    data_preprocessor=dict(size=(320, 320)),
+    # evaluation pads to whole patches, and takes the padding off the prediction again
+    data_preprocessor=dict(size=(320, 320), test_cfg=dict(size_divisor=16)),
     backbone=dict(img_size=(352, 480)),
     decode_head=dict(num_classes=11),
     auxiliary_head=dict(num_classes=11),

@@ -14,7 +14,8 @@ max_iters = 240
 warmup_iters = 20
 
 model = dict(
-    data_preprocessor=dict(size=(128, 128)),
+    # evaluation pads to whole patches, and takes the padding off the prediction again
+    data_preprocessor=dict(size=(128, 128), test_cfg=dict(size_divisor=16)),
     backbone=dict(img_size=128),
     decode_head=dict(channels=64, num_classes=8),
     auxiliary_head=dict(channels=64, num_classes=8),

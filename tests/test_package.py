@@ -75,7 +75,7 @@ def test_a_missing_package_names_the_extra(monkeypatch):
 @pytest.mark.parametrize('version', ['0.10.6', '0.12.0', '1.0'])
 def test_an_untested_version_warns_once(monkeypatch, version):
     monkeypatch.setattr(stack, 'installed_version', lambda name: version)
-    monkeypatch.setattr(stack, 'TESTED', {'mmengine': stack.TESTED['mmengine']})
+    monkeypatch.setattr(stack, 'SUPPORTED', {'mmengine': stack.SUPPORTED['mmengine']})
     with pytest.warns(UserWarning, match=f'mmengine {re.escape(version)} is outside') as caught:
         stack.check_stack()
     assert len(caught) == 1
@@ -84,7 +84,7 @@ def test_an_untested_version_warns_once(monkeypatch, version):
 @pytest.mark.parametrize('version', ['0.10.7', '0.10.12', '0.11.0rc3'])
 def test_a_tested_version_is_silent(monkeypatch, recwarn, version):
     monkeypatch.setattr(stack, 'installed_version', lambda name: version)
-    monkeypatch.setattr(stack, 'TESTED', {'mmengine': stack.TESTED['mmengine']})
+    monkeypatch.setattr(stack, 'SUPPORTED', {'mmengine': stack.SUPPORTED['mmengine']})
     stack.check_stack()
     assert not recwarn.list
 

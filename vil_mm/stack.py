@@ -1,4 +1,4 @@
-"""Which OpenMMLab packages vil_mm was tested with, and whether the installed ones are of them."""
+"""Which OpenMMLab packages vil_mm supports, and whether the installed ones are of them."""
 
 import importlib
 import re
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 
-class Tested(NamedTuple):
+class Supported(NamedTuple):
     """Versions from `low` up to, but not including, `high`, under any of the distribution names."""
 
     low: str
@@ -16,11 +16,11 @@ class Tested(NamedTuple):
     distributions: tuple[str, ...]
 
 
-TESTED = {
-    'mmengine': Tested('0.10.7', '0.12', ('onedl-mmengine', 'mmengine')),
-    'mmcv': Tested('2.1', '2.4', ('onedl-mmcv', 'mmcv')),
-    'mmseg': Tested('1.2.2', '1.5', ('onedl-mmsegmentation', 'mmsegmentation')),
-    'mmpretrain': Tested('1.2', '1.4', ('onedl-mmpretrain', 'mmpretrain')),
+SUPPORTED = {
+    'mmengine': Supported('0.10.7', '0.12', ('onedl-mmengine', 'mmengine')),
+    'mmcv': Supported('2.1', '2.4', ('onedl-mmcv', 'mmcv')),
+    'mmseg': Supported('1.2.2', '1.5', ('onedl-mmsegmentation', 'mmsegmentation')),
+    'mmpretrain': Supported('1.2', '1.4', ('onedl-mmpretrain', 'mmpretrain')),
 }
 
 
@@ -30,20 +30,20 @@ def check_stack() -> None:
     Raises:
         ImportError: if one of the packages is missing.
     """
-    missing = [module for module in TESTED if find_spec(module) is None]
+    missing = [module for module in SUPPORTED if find_spec(module) is None]
     if missing:
         raise ImportError(
             f'vil_mm needs {", ".join(missing)}, which is not installed. '
             "Install the OpenMMLab packages with: pip install 'vil_mm[onedl]'"
         )
-    remarks = [remark for module in TESTED if (remark := _remark_on(module))]
+    remarks = [remark for module in SUPPORTED if (remark := _remark_on(module))]
     if remarks:
         warnings.warn(f'vil_mm: {"; ".join(remarks)}', stacklevel=2)
 
 
 def installed_version(module: str) -> str:
     """Returns a package's version, by its metadata so that nothing heavy is imported for it."""
-    for distribution in TESTED[module].distributions:
+    for distribution in SUPPORTED[module].distributions:
         try:
             return metadata.version(distribution)
         except metadata.PackageNotFoundError:
@@ -52,10 +52,10 @@ def installed_version(module: str) -> str:
 
 
 def _remark_on(module: str) -> str | None:
-    version, tested = installed_version(module), TESTED[module]
-    if _release(tested.low) <= _release(version) < _release(tested.high):
+    version, supported = installed_version(module), SUPPORTED[module]
+    if _release(supported.low) <= _release(version) < _release(supported.high):
         return None
-    return f'{module} {version} is outside the tested range >={tested.low},<{tested.high}'
+    return f'{module} {version} is outside the supported range >={supported.low},<{supported.high}'
 
 
 def _release(version: str) -> tuple[int, ...]:

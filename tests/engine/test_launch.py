@@ -31,8 +31,8 @@ def cfg(tiny_config: Path) -> Config:
 
 @pytest.fixture
 def weights(tmp_path: Path) -> str:
-    """A file that passes for a checkpoint until somebody looks for weights."""
-    torch.save(dict(state_dict={}), tmp_path / 'weights.pth')
+    """A file that passes for a checkpoint until somebody compares its weights."""
+    torch.save(dict(state_dict=dict(a=torch.ones(1))), tmp_path / 'weights.pth')
     return str(tmp_path / 'weights.pth')
 
 
@@ -207,7 +207,7 @@ def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, t
 
     last = str(tmp_path / 'work' / 'iter_2.pth')
     (tmp_path / 'work').mkdir()
-    torch.save({}, last)
+    torch.save(dict(a=torch.ones(1)), last)
     (tmp_path / 'work' / 'last_checkpoint').write_text(last)
     prepare_training(cfg, resume=False)
     assert cfg.load_from == weights and not cfg.resume
@@ -237,7 +237,6 @@ def test_checkpoints_that_pass(tmp_path):
         file = tmp_path / f'{zipped}.pth'
         torch.save(dict(a=torch.ones(2)), file, _use_new_zipfile_serialization=zipped)
         check_checkpoint(str(file))
-    check_checkpoint('https://example.org/not/looked/at.pth')
 
 
 @pytest.mark.parametrize(
@@ -246,8 +245,8 @@ def test_checkpoints_that_pass(tmp_path):
         ('missing', 'checkpoint not found'),
         ('a folder', 'checkpoint not found'),
         ('empty', r'checkpoint is empty \(0 bytes\)'),
-        ('text', 'not a PyTorch checkpoint'),
-        ('cut off', 'not a PyTorch checkpoint, or cut off'),
+        ('text', 'not a checkpoint'),
+        ('cut off', 'not a checkpoint of tensors and plain containers, or cut off'),
     ],
 )
 def test_checkpoints_that_do_not(tmp_path, damage, message):
@@ -263,6 +262,39 @@ def test_checkpoints_that_do_not(tmp_path, damage, message):
         check_checkpoint(str(file))
     assert str(file) in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_address_is_refused():
+    with pytest.raises(ValueError, match='download the file'):
+        check_checkpoint('https://example.org/weights.pth')
+
+
+def test_training_checks_the_weights_of_the_backbone(cfg):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
+    with pytest.raises(FileNotFoundError, match=r'checkpoint not found: nowhere\.pth'):
+        prepare_training(cfg)
+
+
+@pytest.mark.parametrize('part', ['model', 'model.decode_head'])
+def test_weights_that_nothing_would_check_are_refused(cfg, weights, part):
+    owner = cfg.model if part == 'model' else cfg.model.decode_head
+    owner.init_cfg = [dict(type='Pretrained', checkpoint=weights)]
+    with pytest.raises(ValueError, match=rf'{part}\.init_cfg names weights.*load_from'):
+        prepare_training(cfg)
+
+
+def test_resume_in_the_config_is_the_option(cfg, weights, tmp_path):
+    cfg.load_from, cfg.resume = weights, True
+    (tmp_path / 'work').mkdir()
+    (tmp_path / 'work' / 'last_checkpoint').write_text('gone.pth')
+    with pytest.raises(FileNotFoundError, match=r'gone\.pth'):
+        prepare_training(cfg)
+
+
+def test_data_prefix_may_be_a_string(cfg, tmp_path):
+    cfg.train_dataloader.dataset.data_prefix = 'nothing/here'
+    with pytest.raises(FileNotFoundError, match='nothing/here'):
+        check_data(cfg, 'train')
 
 
 # testing

@@ -145,12 +145,22 @@ def test_autocast_changes_nothing(backend: str) -> None:
     assert torch.equal(inside, mlstm(*inputs, backend=backend))
 
 
-def test_float64_gates_lift_float32_inputs() -> None:
+def test_chunkwise_backward_inside_autocast_stays_in_float32() -> None:
+    inputs = make_inputs((1, 40, 2, 8), torch.float32)
+    expected = output_and_gradients(inputs, backend='chunkwise')
+    with torch.autocast('cpu', torch.bfloat16):
+        got = output_and_gradients(inputs, backend='chunkwise')
+    assert all(torch.equal(got[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize('lifted', [(3, 4), (3,), (4,)], ids=['both', 'input', 'forget'])
+def test_float64_gates_lift_float32_inputs(lifted: tuple[int, ...]) -> None:
     inputs = [x.detach() for x in make_inputs((1, 30, 2, 8), torch.float32)]
-    lifted = mlstm(*inputs[:3], *(x.double() for x in inputs[3:]), backend='chunkwise')
+    mixed = [x.double() if n in lifted else x for n, x in enumerate(inputs)]
+    h = mlstm(*mixed, backend='chunkwise')
     exact = mlstm(*(x.double() for x in inputs), backend='parallel').float()
-    assert lifted.dtype == torch.float32
-    torch.testing.assert_close(lifted, exact, rtol=1e-6, atol=1e-7)
+    assert h.dtype == torch.float32
+    torch.testing.assert_close(h, exact, rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize('backend', ['parallel', 'recurrent', 'chunkwise'])

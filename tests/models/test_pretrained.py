@@ -3,8 +3,10 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from mmengine.logging import HistoryBuffer
 from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file
 
@@ -108,9 +110,29 @@ def test_code_in_a_file_is_not_run(tmp_path) -> None:
     marker = tmp_path / 'ran'
     with (tmp_path / 'evil.pth').open('wb') as file:
         pickle.dump(_Evil(marker), file)
-    with pytest.raises(ValueError, match='cannot be read as tensors'):
+    with pytest.raises(ValueError, match='not a checkpoint of tensors'):
         build(tmp_path / 'evil.pth')
     assert not marker.exists()
+
+
+def test_log_history_opens_no_way_to_builtins(tmp_path) -> None:
+    content = {'state_dict': {'a': torch.zeros(1)}, 'log': _Attribute()}
+    torch.save(content, tmp_path / 'evil.pth', pickle_protocol=2)
+    with pytest.raises(ValueError, match='__builtins__'):
+        build(tmp_path / 'evil.pth')
+
+
+def test_log_history_of_mmengine_is_skipped(tmp_path, source) -> None:
+    log = HistoryBuffer(np.arange(3, dtype=np.float32), np.ones(3))
+    log.update(np.float64(2.0))
+    content = {'state_dict': source.state_dict(), 'message_hub': {'log_scalars': {'loss': log}}}
+    torch.save(content, tmp_path / 'x.pth')
+    assert_same_weights(build(tmp_path / 'x.pth'), source)
+
+
+class _Attribute:
+    def __reduce__(self):
+        return getattr, (HistoryBuffer.mean, '__builtins__')
 
 
 class _Evil:
@@ -123,7 +145,7 @@ class _Evil:
 
 def test_garbage(tmp_path) -> None:
     (tmp_path / 'x.pth').write_text('not a checkpoint')
-    with pytest.raises(ValueError, match='cannot be read as tensors'):
+    with pytest.raises(ValueError, match='not a checkpoint of tensors'):
         build(tmp_path / 'x.pth')
 
 

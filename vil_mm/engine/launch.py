@@ -60,15 +60,17 @@ def prepare_training(
     """
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-        cfg.default_hooks.checkpoint.pop('save_best', None)
+        cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
     if amp:
         _enable_amp(cfg)
     check_data(cfg, 'train', 'val')
+    resume = resume or cfg.get('resume', False)
     last = find_latest_checkpoint(cfg.work_dir) if resume else None
     if last:  # mmengine would resume from the config's load_from instead, if it names one
         cfg.load_from, cfg.resume = last, True
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
+    _check_pretrained(cfg.model)
     if cfg.get('resume'):
         _require_weights(cfg, prefix='')
 
@@ -102,8 +104,12 @@ def prepare_testing(
     cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
     _require_weights(cfg, prefix='')
     if out:
+        if not isinstance(cfg.test_evaluator, dict):
+            raise ValueError('--out works with one test_evaluator, not with a list of them')
         cfg.test_evaluator.update(output_dir=out, keep_results=True)
     if show_dir:
+        if 'visualization' not in cfg.get('default_hooks', {}):
+            raise ValueError('--show-dir: the config has no visualization among its default_hooks')
         cfg.default_hooks.visualization.draw = True
         cfg.visualizer.save_dir = show_dir
     if tta:
@@ -120,7 +126,9 @@ def check_data(cfg: Config, *splits: str) -> None:
         loader = cfg.get(f'{split}_dataloader')
         for dataset in _datasets(loader.dataset) if loader else ():
             root = Path(dataset.get('data_root') or '')
-            folders = [root / folder for folder in dataset.get('data_prefix', {}).values()]
+            prefix = dataset.get('data_prefix') or {}
+            prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
+            folders = [root / folder for folder in prefixes]
             bad = [folder for folder in folders if not _has_files(folder)]
             if bad:
                 tree = '\n'.join(f'    {folder}/' for folder in folders)
@@ -133,15 +141,36 @@ def check_data(cfg: Config, *splits: str) -> None:
 
 
 def check_checkpoint(path: str) -> None:
-    """Fail early if a local checkpoint is not there, is no checkpoint, or holds more than data.
+    """Fail early if a checkpoint is not there, is no checkpoint, or holds more than data.
 
-    mmengine opens files that torch calls unsafe all the same; here they are refused before.
+    mmengine opens files that torch calls unsafe all the same; here they are refused before. An
+    address is refused, too: what it leads to cannot be looked at.
 
     Raises:
         FileNotFoundError, ValueError: With the file's name and what is wrong.
     """
-    if '://' not in path:
-        read_state_dict(path)
+    read_state_dict(path)
+
+
+def _check_pretrained(model: ConfigDict, at: str = 'model') -> None:
+    """Check the file of a backbone's ``Pretrained``; refuse any other, which nothing would check.
+
+    Raises:
+        FileNotFoundError, ValueError: As in :func:`check_checkpoint`, or it is not the backbone's.
+    """
+    for key, value in model.items():
+        for entry in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(entry, dict):
+                continue
+            if key != 'init_cfg':
+                _check_pretrained(entry, f'{at}.{key}')
+            elif entry.get('type') == 'Pretrained' and not at.endswith('backbone'):
+                raise ValueError(
+                    f'{at}.init_cfg names weights that would be loaded without a check: name a '
+                    'whole model by load_from, a backbone by model.backbone.init_cfg'
+                )
+            elif entry.get('type') == 'Pretrained':
+                check_checkpoint(entry['checkpoint'])
 
 
 def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:

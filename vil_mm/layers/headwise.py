@@ -25,7 +25,11 @@ class BlockDiagonalLinear(nn.Module):
         nn.init.normal_(self.weight, std=block_size**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., E)`` to the same shape; weight is (block, out, in)."""
+        """``(..., E)`` to the same shape; weight is (block, out, in).
+
+        Under autocast the product is in half precision and the bias lifts it to float32, in which
+        gates and mLSTM go on.
+        """
         blocks = x.unflatten(-1, self.weight.shape[:2])
         return torch.einsum('...gi,goi->...go', blocks, self.weight).flatten(-2) + self.bias
 

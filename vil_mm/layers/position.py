@@ -24,7 +24,8 @@ class PositionEmbedding(nn.Module):
     """Adds ``embed``, resized to the grid at hand, to a grid of tokens.
 
     Resizing is part of the graph in training. In evaluation the last few sizes are remembered until
-    the parameter changes. A state dict made for another grid is resized when it is loaded.
+    the parameter changes, or ``train()`` or ``eval()`` is called (writes through ``.data`` go
+    unnoticed otherwise). A state dict made for another grid is resized when it is loaded.
 
     Args:
         grid: (Hg, Wg) of the parameter.

@@ -48,7 +48,8 @@ def mlstm(
         reverse: Read the sequence from its end; ``h`` comes back in the order of ``q``.
         backend: ``'parallel'`` is the definition, O(S^2). ``'chunkwise'`` is linear in S.
             ``'recurrent'`` goes token by token. ``'auto'`` takes the cheapest by
-            :mod:`vil_mm.mlstm.cost`. All give the same numbers and the same gradients.
+            :mod:`vil_mm.mlstm.cost`. All give the same numbers and the same gradients; forward-mode
+            derivatives (``torch.func.jvp``) need 'parallel' or 'recurrent'.
         chunk_size: Tokens a chunk of the chunkwise form, any number >= 1; ``None`` chooses.
         eps: Added to the normaliser.
 
@@ -62,7 +63,9 @@ def mlstm(
     """
     _check(q, k, v, igate, fgate, backend, chunk_size)
     shape, out_dtype = q.shape, q.dtype
-    dtype = torch.promote_types(torch.promote_types(out_dtype, torch.float32), igate.dtype)
+    dtype = torch.float32
+    for x in (q, igate, fgate):
+        dtype = torch.promote_types(dtype, x.dtype)
     num_heads, head_dim = shape[-2:]
     length = shape[1:-2].numel()
     if backend == 'auto':

@@ -77,6 +77,11 @@ class _Chunkwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dh):
+        with torch.autocast(dh.device.type, enabled=False):  # if it is called inside one
+            return _Chunkwise._backward(ctx, dh)
+
+    @staticmethod
+    def _backward(ctx, dh: Tensor) -> tuple[Tensor | None, ...]:
         *qkv, igate, fgate, h = ctx.saved_tensors
         length, width = h.shape[-2:]
         gates, argmax = _gates(igate, fgate, width, ctx.chunk_size, ctx.reverse)

@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 CHUNK_SIZES = (32, 64, 128, 256, 512, 1024)
 
-# FLOPs of a matrix product that run in the time of one ... (measured on one CPU core, float32)
-FLOPS_PER_WEIGHT = 400  # ... exponential weight: add, bound, exp, mask, multiply
-FLOPS_PER_STATE_ENTRY = 100  # ... entry of a chunk's state: written and read again
-FLOPS_PER_CHUNKING = 100e6  # ... set of extra calls that cutting into chunks needs at any size
+# What is not a matrix product, in FLOPs of a product that takes as long on one CPU core, float32.
+# One exponential weight: add, bound, exp, mask, multiply.
+FLOPS_PER_WEIGHT = 400
+# One entry of a chunk's state: written and read again.
+FLOPS_PER_STATE_ENTRY = 100
+# The extra calls of the chunkwise form, whatever the size.
+FLOPS_PER_CHUNKING = 100e6
 
 
 class Form(NamedTuple):

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pickle
 from pathlib import Path
 
-import numpy as np
 import torch
-from mmengine.logging import HistoryBuffer, print_log
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vil_mm.checkpoints import from_official, is_official
@@ -73,13 +72,15 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> dict[str, Ten
     Raises:
         FileNotFoundError, ValueError: As in :func:`load_backbone`.
     """
+    if '://' in checkpoint:
+        raise ValueError(f'{checkpoint} is an address: download the file and name that instead')
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint not found: {checkpoint} (looked from {Path.cwd()})')
     if path.stat().st_size == 0:
         raise ValueError(f'checkpoint is empty (0 bytes): {checkpoint}')
     try:
-        with torch.serialization.safe_globals(_types_of_log_history()):
+        with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise ValueError(
@@ -93,13 +94,39 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> dict[str, Ten
     return tensors
 
 
-def _types_of_log_history() -> list:
-    """What mmengine pickles beside the weights: buffers of logged numbers, as NumPy arrays."""
-    array_type = np.zeros(0).__reduce__()[0]  # their functions live in a private NumPy module
-    scalar_type = np.float64(0).__reduce__()[0]
-    numbers = np.typecodes['AllInteger'] + np.typecodes['Float'] + '?'
-    dtypes = {type(np.dtype(code)) for code in numbers}
-    return [HistoryBuffer, getattr, slice, np.ndarray, np.dtype, array_type, scalar_type, *dtypes]
+class _Skipped:
+    """Stands in for mmengine's log history, which is pickled beside the weights and not needed.
+
+    Neither it nor :func:`_skipped_method` ever hands out anything real: the true classes would let
+    a crafted file reach Python's builtins.
+    """
+
+    def __init__(self, *args: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        if isinstance(state, dict) and any(str(key).startswith('__') for key in state):
+            raise pickle.UnpicklingError(f'Trying to set {sorted(map(str, state))}')
+
+
+def _skipped_method(owner: object, name: str) -> _Skipped:
+    """Stands in for ``getattr``, by which the methods of a log history are pickled."""
+    if owner is not _Skipped or name.startswith('_'):
+        raise pickle.UnpicklingError(f'Trying to get the attribute {name!r} of {owner!r}')
+    return _Skipped()
+
+
+_STAND_INS = [
+    (_skipped_method, 'builtins.getattr'),
+    (_Skipped, 'mmengine.logging.history_buffer.HistoryBuffer'),
+    (_Skipped, 'numpy.ndarray'),
+    (_Skipped, 'numpy.dtype'),
+    *(
+        (_Skipped, f'numpy.{core}.multiarray.{function}')  # NumPy 1 and 2
+        for core in ('core', '_core')
+        for function in ('_reconstruct', 'scalar')
+    ),
+]
 
 
 def _reason(error: Exception) -> str:

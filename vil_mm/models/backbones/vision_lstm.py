@@ -17,6 +17,7 @@ from vil_mm.layers import (
     ViLBlock,
     pool,
 )
+from vil_mm.mlstm import BACKENDS
 from vil_mm.models.pretrained import load_backbone, split_pretrained
 
 # name -> channels of a token, directed layers (two make a block)
@@ -36,7 +37,10 @@ class VisionLSTM(BaseModule):
     """Vision-LSTM (ViL), version 2: mLSTM layers that read the patch grid in turn from both ends.
 
     Alkin et al., "Vision-LSTM: xLSTM as Generic Vision Backbone", ICLR 2025. Its cost is linear in
-    the number of pixels. Height and width are free at every call, in training too.
+    the number of pixels. Height and width are free at every call, in training too; sides that the
+    patch size does not divide are padded at the bottom and the right, and the maps cover the padded
+    image (``data_preprocessor=dict(test_cfg=dict(size_divisor=16))`` in mmsegmentation pads before,
+    and takes the padding off the prediction).
 
     Args:
         arch: 'tiny', 'tiny+', 'small', 'small+', 'base', 'large', or a dict with ``embed_dims``
@@ -48,7 +52,8 @@ class VisionLSTM(BaseModule):
         stride: Pixels from one patch to the next; ``None`` for the patch size.
         in_channels: Channels of the image.
         out_indices: Blocks (0-based, ascending; negative counts from the last) whose output is
-            returned. Blocks after the last one asked for are not run.
+            returned. Blocks after the last one asked for are not run and get no gradient:
+            distributed training then needs ``find_unused_parameters=True``.
         out_type: 'featmap' (B, D, Hg, Wg), 'raw' (B, S, D), 'bilateral_concat' (B, 2D),
             'bilateral_avg' (B, D) or 'avg' (B, D).
         drop_path_rate: Share of images that skip a layer in training.
@@ -61,7 +66,7 @@ class VisionLSTM(BaseModule):
         with_cp: Activation checkpointing of every layer.
         traversal: Order in which layers visit the grid; 'alternating' goes from the top left and
             from the bottom right in turn.
-        mlstm_backend: See :func:`vil_mm.mlstm.mlstm`.
+        mlstm_backend: A backend of :func:`vil_mm.mlstm.mlstm`.
         init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
             file of this package or an official one and fails if a weight is missing.
 
@@ -93,6 +98,7 @@ class VisionLSTM(BaseModule):
         _check_choice('version', version, (2,))
         _check_choice('out_type', out_type, OUT_TYPES)
         _check_choice('traversal', traversal, ('alternating',))
+        _check_choice('mlstm_backend', mlstm_backend, BACKENDS)
         num_blocks = (num_layers + 1) // 2
         self.out_type = out_type
         self.out_indices = _read_out_indices(out_indices, num_blocks)
