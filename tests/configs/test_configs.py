@@ -9,6 +9,7 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import PARAM_SCHEDULERS
 from mmseg.registry import MODELS
+from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from torch import nn
 
@@ -104,3 +105,19 @@ def test_schedule_ends_where_the_recipe_says() -> None:
 
 def test_configs_are_found_where_the_package_says() -> None:
     assert Path(vil_mm.CONFIG_DIR, '_base_', 'default_runtime.py').is_file()
+
+
+def test_evaluation_at_odd_sizes_is_not_skewed() -> None:
+    """What mmseg predicts is the prediction for the padded image, cut back to the image."""
+    torch.manual_seed(0)
+    model = build(load('upernet_vil_t_drawn.py')).eval()
+    image = torch.randint(256, (3, 120, 100), dtype=torch.uint8)
+    sample = SegDataSample(metainfo=dict(img_shape=(120, 100), ori_shape=(120, 100)))
+    predicted = model.test_step({'inputs': [image], 'data_samples': [sample]})[0]
+
+    mean, std = model.data_preprocessor.mean, model.data_preprocessor.std
+    padded = nn.functional.pad((image.flip(0) - mean) / std, (0, 12, 0, 8)).unsqueeze(0)
+    with torch.no_grad():
+        logits = model.decode_head(model.extract_feat(padded))
+    by_hand = nn.functional.interpolate(logits, (128, 112), mode='bilinear')[0, :, :120, :100]
+    torch.testing.assert_close(predicted.seg_logits.data, by_hand, rtol=1e-4, atol=1e-4)

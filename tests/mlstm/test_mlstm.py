@@ -223,6 +223,15 @@ def test_two_sequence_axes_scan_a_grid_by_rows_or_columns() -> None:
     assert not torch.allclose(rows, columns)
 
 
+@pytest.mark.parametrize('backend', ['parallel', 'recurrent', 'chunkwise'])
+def test_shapes_can_be_traced_on_the_meta_device(backend: str) -> None:
+    inputs = [x.detach().to('meta').requires_grad_() for x in make_inputs((2, 20, 2, 4))]
+    h = mlstm(*inputs, backend=backend, chunk_size=8)
+    h.sum().backward()
+    assert h.shape == inputs[0].shape
+    assert all(x.grad.shape == x.shape for x in inputs)
+
+
 def test_strided_views_give_the_same() -> None:
     packed = torch.randn(2, 30, 3, 2, 8, dtype=torch.float64)
     views = list(packed.unbind(2))

@@ -13,6 +13,7 @@ from vil_mm.layers.drop_path import StochasticDepth
 from vil_mm.layers.headwise import BlockDiagonalLinear
 from vil_mm.layers.norm import HeadNorm, OffsetLayerNorm
 from vil_mm.mlstm import mlstm
+from vil_mm.mlstm.scan import full_precision
 
 NUM_HEADS = 4
 
@@ -90,7 +91,7 @@ class ViLLayer(nn.Module):
         Linear in the concatenation of q, k (unscaled) and v, which is never built: it is the sum of
         three products. They leave autocast because the input gate is exponentiated.
         """
-        with torch.autocast(q.device.type, enabled=False):
+        with full_precision(q.device):
             dtype = torch.promote_types(q.dtype, torch.float32)
             weight = torch.cat([self.igate.weight, self.fgate.weight]).to(dtype)
             bias = torch.cat([self.igate.bias, self.fgate.bias]).to(dtype)

@@ -9,6 +9,7 @@ from vil_mm.mlstm.chunkwise import mlstm_chunkwise
 from vil_mm.mlstm.cost import choose_chunk_size, choose_form
 from vil_mm.mlstm.parallel import mlstm_parallel
 from vil_mm.mlstm.recurrent import MLSTMState, empty_state, mlstm_recurrent, mlstm_step
+from vil_mm.mlstm.scan import full_precision
 
 __all__ = ['BACKENDS', 'MLSTMState', 'empty_state', 'mlstm', 'mlstm_step']
 
@@ -72,7 +73,7 @@ def mlstm(
         backend, auto_size = choose_form(length, num_heads, head_dim)
         chunk_size = chunk_size or auto_size
 
-    with torch.autocast(q.device.type, enabled=False):
+    with full_precision(q.device):
         q, k, v = (
             x.to(dtype).reshape(shape[0], length, *shape[-2:]).transpose(1, 2) for x in (q, k, v)
         )

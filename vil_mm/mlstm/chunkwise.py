@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.scan import cummax, cumsum, normalizer
+from vil_mm.mlstm.scan import cummax, cumsum, full_precision, normalizer
 
 CPU_SPLIT_LENGTH = 1024  # tokens from which on a CPU computes head by head
 
@@ -77,7 +77,7 @@ class _Chunkwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dh):
-        with torch.autocast(dh.device.type, enabled=False):  # if it is called inside one
+        with full_precision(dh.device):  # backward may be called inside autocast
             return _Chunkwise._backward(ctx, dh)
 
     @staticmethod

@@ -1,11 +1,19 @@
-"""What all forms of the mLSTM share: directed scans, the causal mask, the normaliser."""
+"""What all forms of the mLSTM share: directed scans, causal mask, normaliser, full precision."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 
 import torch
 from torch import Tensor
+
+
+def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
+    """Autocast switched off, on devices that have it ('meta', for one, has not)."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
 
 
 def cumsum(x: Tensor, reverse: bool) -> Tensor:
