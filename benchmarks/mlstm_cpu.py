@@ -101,16 +101,19 @@ def make_call(backend: str, mode: str, length: int, head_dim: int) -> Callable[[
 
 
 def take_turns(calls: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
-    """Median seconds of each call, called in turn for about ``seconds`` and at least 5 times."""
+    """Median seconds of each call, in turns of four for about ``seconds`` and at least two turns.
+
+    The first call of a turn is not counted: it meets the memory that the other form has left.
+    """
     times: dict[str, list[float]] = {name: [] for name in calls}
     end = time.perf_counter() + seconds
-    for call in calls.values():
-        call()
-    while time.perf_counter() < end or min(map(len, times.values())) < 5:
+    while time.perf_counter() < end or min(map(len, times.values())) < 6:
         for name, call in calls.items():
-            start = time.perf_counter()
             call()
-            times[name].append(time.perf_counter() - start)
+            for _ in range(3):
+                start = time.perf_counter()
+                call()
+                times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
 
 

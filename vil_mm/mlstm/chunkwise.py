@@ -107,7 +107,7 @@ def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]
 
     # 2. outputs: from the incoming state and from the chunk itself
     W = q @ k.transpose(-2, -1) * _weights(gates, reverse)
-    u = gates.alpha.unsqueeze(-1) * (q @ state) + W @ v
+    u = torch.addcmul(W @ v, gates.alpha.unsqueeze(-1), q @ state)
     h = u[..., :-1] / normalizer(u[..., -1], gates.m, eps).unsqueeze(-1)
     return (_trim(h.flatten(-3, -2), -2, length, reverse),)
 
@@ -142,9 +142,9 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
     # 4. inside the chunk, and through the state
     dS = du @ v.transpose(-2, -1) * P
     alpha, omega = gates.alpha.unsqueeze(-1), gates.omega.unsqueeze(-1)
-    dq = dS @ k + alpha * (du @ state.transpose(-2, -1))
-    dk = dS.transpose(-2, -1) @ q + omega * (v @ dstate.transpose(-2, -1))
-    dv = (W.transpose(-2, -1) @ du + omega * (k @ dstate))[..., :-1]
+    dq = torch.addcmul(dS @ k, alpha, du @ state.transpose(-2, -1))
+    dk = torch.addcmul(dS.transpose(-2, -1) @ q, omega, v @ dstate.transpose(-2, -1))
+    dv = torch.addcmul(W.transpose(-2, -1) @ du, omega, k @ dstate)[..., :-1]
 
     # 5. the sums are q.dq and k.dk; all paths through m together leave only that through eps
     columns, rows = ((x * dx).sum(-1).flatten(-2) for x, dx in ((k, dk), (q, dq)))
