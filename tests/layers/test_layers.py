@@ -7,16 +7,20 @@ import torch
 import torch.nn.functional as F
 
 from vil_mm.layers import (
+    TRAVERSALS,
     HeadNorm,
     OffsetLayerNorm,
     PatchEmbedding,
+    Scan,
     ViLBlock,
     ViLLayer,
+    insert_middle,
     pool,
 )
-from vil_mm.layers.conv import TokenConv2d
+from vil_mm.layers.conv import CausalConv1d, TokenConv2d
 from vil_mm.layers.drop_path import StochasticDepth
 from vil_mm.layers.headwise import BlockDiagonalLinear
+from vil_mm.layers.traversal import COLUMNS, COLUMNS_BACK, ROWS, ROWS_BACK
 
 
 def test_block_diagonal_linear_is_a_dense_matrix_of_blocks() -> None:
@@ -30,12 +34,22 @@ def test_block_diagonal_linear_is_a_dense_matrix_of_blocks() -> None:
         BlockDiagonalLinear(30)
 
 
-def test_conv_in_reverse_is_the_conv_of_the_turned_grid() -> None:
-    conv = TokenConv2d(6)
-    x = torch.randn(2, 3 * 5, 6)
-    turned = conv(x.flip(1), (3, 5)).flip(1)
-    torch.testing.assert_close(conv(x, (3, 5), reverse=True), turned)
-    assert not torch.allclose(conv(x, (3, 5)), turned)
+@pytest.mark.parametrize('kind', [TokenConv2d, CausalConv1d])
+def test_conv_in_reverse_is_the_conv_of_the_turned_grid(kind: type) -> None:
+    conv = kind(6)
+    x = torch.randn(2, 3, 5, 6)
+    turned = conv(x.flip(1, 2)).flip(1, 2)
+    torch.testing.assert_close(conv(x, reverse=True), turned)
+    assert not torch.allclose(conv(x), turned)
+
+
+@pytest.mark.parametrize('reverse', [False, True])
+def test_causal_conv_sees_three_tokens_back_over_row_ends(reverse: bool) -> None:
+    conv = CausalConv1d(4)
+    x = torch.randn(1, 3, 5, 4, requires_grad=True)
+    gradient = torch.autograd.grad(conv(x, reverse).flatten(1, 2)[0, 6].sum(), x)[0]
+    seen = gradient.flatten(1, 2).abs().sum(-1)[0].nonzero().flatten().tolist()
+    assert seen == ([6, 7, 8, 9] if reverse else [3, 4, 5, 6])
 
 
 def test_offset_layer_norm() -> None:
@@ -79,6 +93,22 @@ def test_poolings() -> None:
     torch.testing.assert_close(pool(x, 'bilateral_concat'), torch.cat([x[:, 0], x[:, 4]], 1))
     torch.testing.assert_close(pool(x, 'bilateral_avg'), (x[:, 0] + x[:, 4]) / 2)
     torch.testing.assert_close(pool(x, 'avg'), x.mean(1))
+    for kind, place in {'first': 0, 'last': 4, 'middle_patch': 2}.items():
+        torch.testing.assert_close(pool(x, kind), x[:, place])
+    assert pool(torch.arange(144.0).view(1, 144, 1), 'middle_patch').item() == 72
+
+
+@pytest.mark.parametrize(('tokens', 'place'), [(1, 1), (4, 2), (5, 3)])
+def test_a_token_in_the_middle_is_what_is_pooled(tokens: int, place: int) -> None:
+    x, token = torch.randn(2, tokens, 3), torch.randn(1, 1, 3)
+    longer = insert_middle(x, token)
+    torch.testing.assert_close(longer[:, place], token[0].expand(2, 3))
+    torch.testing.assert_close(torch.cat([longer[:, :place], longer[:, place + 1 :]], 1), x)
+    torch.testing.assert_close(pool(longer, 'middle_cls'), token[0].expand(2, 3))
+
+
+def test_pooling_that_is_not_known() -> None:
+    x = torch.randn(2, 5, 3)
     with pytest.raises(ValueError, match="'max'"):
         pool(x, 'max')
 
@@ -134,54 +164,91 @@ class TestLayer:
         dim = 192
         layer = ViLLayer(dim)
         std = math.sqrt(2 / (5 * dim))
-        for module in (layer.proj_up, layer.q_proj, layer.k_proj, layer.v_proj):
+        (scan,) = layer.scans
+        for module in (layer.proj_up, scan.q_proj, scan.k_proj, scan.v_proj):
             assert module.weight.std().item() == pytest.approx(std, rel=0.06)
             assert module.bias.abs().max() == 0
         assert layer.proj_down.weight.std().item() == pytest.approx(2 / math.sqrt(dim), rel=0.02)
         assert layer.proj_down.bias.abs().max() == 0
-        assert layer.conv.weight.abs().max().item() == pytest.approx(1 / 3, rel=0.02)
-        assert layer.conv.bias.abs().max().item() == pytest.approx(1 / 3, rel=0.02)
-        assert layer.igate.weight.abs().max() == layer.fgate.weight.abs().max() == 0
-        assert 0 < layer.igate.bias.abs().max() < 0.5
-        assert layer.fgate.bias.tolist() == [3, 4, 5, 6]
-        assert (layer.skip == 1).all()
-        for norm in (layer.norm, layer.head_norm):
+        assert scan.conv.weight.abs().max().item() == pytest.approx(1 / 3, rel=0.02)
+        assert scan.conv.bias.abs().max().item() == pytest.approx(1 / 3, rel=0.02)
+        assert scan.igate.weight.abs().max() == scan.fgate.weight.abs().max() == 0
+        assert 0 < scan.igate.bias.abs().max() < 0.5
+        assert scan.fgate.bias.tolist() == [3, 4, 5, 6]
+        assert (scan.skip == 1).all()
+        for norm in (layer.norm, scan.head_norm):
             assert norm.weight.abs().max() == norm.bias.abs().max() == 0
 
     def test_reverse_is_the_layer_on_the_reversed_sequence(self) -> None:
         layer = ViLLayer(16).double()
         x = torch.randn(2, 12, 16, dtype=torch.float64)
         expected = layer(x.flip(1), (3, 4)).flip(1)
-        layer.reverse = True
+        layer.orders = (ROWS_BACK,)
         torch.testing.assert_close(layer(x, (3, 4)), expected)
 
     def test_gates_are_linear_in_q_k_v_and_leave_autocast(self) -> None:
-        layer = ViLLayer(16)
-        for linear in (layer.igate, layer.fgate):
+        scan = Scan(32)
+        for linear in (scan.igate, scan.fgate):
             torch.nn.init.normal_(linear.weight)
         q, k, v = torch.randn(3, 2, 5, 32)
         with torch.autocast('cpu', torch.bfloat16):
-            igate, fgate = layer.gates(q, k, v)
+            igate, fgate = scan.gates(q, k, v)
         joined = torch.cat([q, k, v], dim=-1)
-        torch.testing.assert_close(igate, layer.igate(joined), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(fgate, layer.fgate(joined), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(igate, scan.igate(joined), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fgate, scan.fgate(joined), rtol=1e-4, atol=1e-5)
 
-    def test_trains_under_autocast(self) -> None:
-        layer = ViLLayer(16)
+    @pytest.mark.parametrize('conv', ['conv2d', 'causal_conv1d'])
+    def test_a_scan_by_columns_is_the_scan_of_the_transposed_grid(self, conv: str) -> None:
+        scan = Scan(16, conv).double()
+        x = torch.randn(2, 3, 5, 16, dtype=torch.float64)
+        for by_columns, by_rows in ((COLUMNS, ROWS), (COLUMNS_BACK, ROWS_BACK)):
+            transposed = scan(x.transpose(1, 2).contiguous(), by_rows).transpose(1, 2)
+            torch.testing.assert_close(scan(x, by_columns), transposed)
+            assert not torch.allclose(scan(x, by_rows), transposed)
+
+    def test_only_convolution_and_gates_have_biases_without_biases(self) -> None:
+        layer = ViLLayer(16, conv='causal_conv1d', bias=False)
+        biases = {name for name, _ in layer.named_parameters() if name.endswith('bias')}
+        assert biases == {f'scans.0.{name}.bias' for name in ('conv', 'igate', 'fgate')}
+
+    @pytest.mark.parametrize('bias', [True, False])
+    def test_trains_under_autocast(self, bias: bool) -> None:
+        layer = ViLLayer(16, (ROWS, COLUMNS), bias=bias)
         x = torch.randn(2, 12, 16, requires_grad=True)
         with torch.autocast('cpu', torch.bfloat16):
             layer(x, (3, 4)).square().sum().backward()
         assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
 
 
-def test_block_of_two_layers_and_of_one() -> None:
-    assert [layer.reverse for layer in ViLBlock(16).layers] == [False, True]
-    assert [layer.reverse for layer in ViLBlock(16, [0.1]).layers] == [False]
+def test_traversals_go_on_over_the_layers() -> None:
+    four = [TRAVERSALS['alternating_quad'].orders(layer)[0] for layer in range(5)]
+    assert four == [ROWS, ROWS_BACK, COLUMNS, COLUMNS_BACK, ROWS]
+    assert [TRAVERSALS['alternating'].orders(layer) for layer in (0, 1, 28)] == [
+        (ROWS,),
+        (ROWS_BACK,),
+        (ROWS,),
+    ]
+    by_rows = {name for name, traversal in TRAVERSALS.items() if traversal.by_rows_only}
+    assert by_rows == {'unidirectional', 'bidirectional', 'bidirectional_shared', 'alternating'}
+
+
+def test_scans_of_a_layer_share_weights_or_have_their_own() -> None:
+    assert len(ViLLayer(16, (ROWS, ROWS_BACK)).scans) == 2
+    shared = ViLLayer(16, (ROWS, ROWS_BACK), shared=True).double()
+    assert len(shared.scans) == 1
+    own = ViLLayer(16, (ROWS, ROWS_BACK)).double()
+    for scan in own.scans:
+        scan.load_state_dict(shared.scans[0].state_dict())
+    for name in ('proj_up', 'proj_down'):
+        getattr(own, name).load_state_dict(getattr(shared, name).state_dict())
+    x = torch.randn(2, 12, 16, dtype=torch.float64)
+    torch.testing.assert_close(shared(x, (3, 4)), own(x, (3, 4)))
 
 
 def test_block_is_the_same_with_activation_checkpointing() -> None:
     torch.manual_seed(0)
-    block = ViLBlock(16, [0.5, 0.5]).double()
+    layers = [ViLLayer(16, (order,), drop_path_rate=0.5) for order in (ROWS, ROWS_BACK)]
+    block = ViLBlock(layers).double()
     x = torch.randn(6, 12, 16, dtype=torch.float64, requires_grad=True)
     results = []
     for block.with_cp in (False, True):

@@ -47,6 +47,48 @@ class TestStructure:
         head = 1000 * (2 * backbone.embed_dims + 1)
         assert count(backbone) + head == parameters
 
+    @pytest.mark.parametrize(
+        ('arch', 'parameters'),
+        [
+            ('tiny', 6088360),
+            ('tiny+', 7277840),
+            ('small', 22792360),
+            ('small+', 24628664),
+            ('base', 88050856),
+            ('large', 308282728),
+        ],
+    )
+    @pytest.mark.parametrize('stride', [None, 8])
+    def test_parameters_of_version_1(self, arch: str, stride: int | None, parameters: int) -> None:
+        with torch.device('meta'):
+            backbone = VisionLSTM(arch, version=1, stride=stride, out_type='bilateral_avg')
+        assert count(backbone) + 1000 * (backbone.embed_dims + 1) == parameters
+
+    @pytest.mark.parametrize(
+        ('traversal', 'parameters'),
+        [
+            ('unidirectional', 6088360),
+            ('bidirectional', 6484840),
+            ('bidirectional_shared', 6088360),
+            ('alternating', 6088360),
+            ('quad', 7277800),
+            ('quad_shared', 6088360),
+            ('alternating_quad', 6088360),
+        ],
+    )
+    def test_parameters_of_block_designs(self, traversal: str, parameters: int) -> None:
+        out_type = 'last' if traversal == 'unidirectional' else 'bilateral_avg'
+        with torch.device('meta'):
+            backbone = VisionLSTM(version=1, traversal=traversal, out_type=out_type)
+        assert count(backbone) + 1000 * 193 == parameters
+
+    def test_norms_of_the_versions(self) -> None:
+        for version, eps, pool_eps in ((1, 1e-5, 1e-6), (2, 1e-6, 1e-5)):
+            model = build(version=version, out_type='bilateral_avg')
+            assert (model.norm.eps, model.pool_norm.eps) == (eps, pool_eps)
+            assert (model.norm.bias is None) == (version == 1)
+            assert model.pool_norm.bias is not None
+
     def test_parameter_names(self) -> None:
         model = build(out_type='bilateral_concat')
         prefixes = {name.split('.')[0] for name, _ in model.named_parameters()}
@@ -82,7 +124,7 @@ class TestStructure:
         assert model.patch_embed.proj.bias.abs().max() == 0
         assert model.norm.weight.abs().max() == 0
         assert (model.pool_norm.weight == 1).all()
-        assert model.blocks[11].layers[1].fgate.bias.tolist() == [3, 4, 5, 6]
+        assert model.blocks[11].layers[1].scans[0].fgate.bias.tolist() == [3, 4, 5, 6]
 
 
 class TestBadOptions:
@@ -95,6 +137,11 @@ class TestBadOptions:
             ({'version': 3}, 'version=3'),
             ({'out_type': 'cls_token'}, "out_type='cls_token'"),
             ({'traversal': 'spiral'}, "traversal='spiral'"),
+            ({'out_type': 'middle_cls'}, 'needs version=1'),
+            (
+                {'out_type': 'middle_cls', 'version': 1, 'traversal': 'quad'},
+                "scans by rows, got version=1, traversal='quad'",
+            ),
             ({'mlstm_backend': 'fastest'}, "mlstm_backend='fastest'"),
             ({'out_indices': 4}, 'below 4'),
             ({'out_indices': (2, 1)}, 'ascending'),
@@ -204,8 +251,17 @@ class TestForward:
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
 
     @pytest.mark.slow
-    def test_compiles_to_one_graph_of_any_size(self) -> None:
-        model = build().eval()
+    @pytest.mark.parametrize(
+        'options',
+        [
+            {},
+            {'version': 1, 'traversal': 'quad'},
+            {'version': 1, 'out_type': 'middle_cls'},
+        ],
+        ids=['ViL', 'quad', 'class token'],
+    )
+    def test_compiles_to_one_graph_of_any_size(self, options: dict) -> None:
+        model = build(**options).eval()
         compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
         for size in ((32, 32), (48, 64)):
             image = torch.randn(1, 3, *size)
@@ -230,6 +286,11 @@ class TestFreezing:
         names = {n for n, _ in model.named_parameters() if n.startswith(tuple(expected))}
         assert frozen == names
         assert [block.training for block in model.blocks] == [i >= stages for i in range(4)]
+
+    def test_class_token_is_an_embedding(self) -> None:
+        for stages in (-1, 0):
+            model = build(version=1, out_type='middle_cls', frozen_stages=stages)
+            assert model.cls_token.requires_grad == (stages < 0)
 
     def test_train_returns_the_model(self) -> None:
         model = build()
@@ -264,7 +325,8 @@ class TestLayerDepth:
         [
             ('patch_embed.proj.weight', 0),
             ('pos_embed.embed', 0),
-            ('blocks.0.layers.1.skip', 1),
+            ('cls_token', 0),
+            ('blocks.0.layers.1.scans.0.skip', 1),
             ('blocks.11.layers.0.proj_up.weight', 12),
             ('norm.weight', 13),
         ],

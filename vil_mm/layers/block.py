@@ -1,8 +1,8 @@
-"""A block: two layers that read the grid in opposite directions."""
+"""A block: two layers, in ViL one of each direction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,30 +12,18 @@ from vil_mm.layers.layer import ViLLayer
 
 
 class ViLBlock(nn.Module):
-    """Layers that alternate: top-left to bottom-right first, then bottom-right to top-left.
+    """Layers that follow each other.
 
     Args:
-        dim: Channels D of the residual stream.
-        drop_path_rates: One rate a layer; their number is the number of layers (2, or 1 for the
-            last block of a network with an odd number of layers).
+        layers: Two of them, or one in the last block of a network with an odd number of layers.
         with_cp: Keep only each layer's input in training and recompute the rest in the backward
             pass (activation checkpointing): less memory for about a third more time.
-        mlstm_backend: See :func:`vil_mm.mlstm.mlstm`.
     """
 
-    def __init__(
-        self,
-        dim: int,
-        drop_path_rates: Sequence[float] = (0.0, 0.0),
-        with_cp: bool = False,
-        mlstm_backend: str = 'auto',
-    ) -> None:
+    def __init__(self, layers: Iterable[ViLLayer], with_cp: bool = False) -> None:
         super().__init__()
         self.with_cp = with_cp
-        self.layers = nn.ModuleList(
-            ViLLayer(dim, reverse=bool(index % 2), drop_path_rate=rate, mlstm_backend=mlstm_backend)
-            for index, rate in enumerate(drop_path_rates)
-        )
+        self.layers = nn.ModuleList(layers)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """``(B, Hg * Wg, D)`` to the same shape; ``grid`` is (Hg, Wg)."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+CAUSAL_KERNEL = 4
+
 
 class TokenConv2d(nn.Conv2d):
-    """Depthwise 3x3 convolution of a token map on its grid, zero padding, with bias.
+    """Depthwise 3x3 convolution of a token map, zero padding, with bias (version 2).
 
     Args:
         channels: Channels E of the tokens.
@@ -16,13 +18,35 @@ class TokenConv2d(nn.Conv2d):
     def __init__(self, channels: int) -> None:
         super().__init__(channels, channels, kernel_size=3, padding=1, groups=channels)
 
-    def forward(self, x: Tensor, grid: tuple[int, int], reverse: bool = False) -> Tensor:
-        """``(B, Hg * Wg, E)`` to the same shape.
+    def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
+        """``(B, Hg, Wg, E)`` to the same shape.
 
         In reverse the kernel acts as on the token map read from its end, which is the grid turned
         by 180 degrees; turning the kernel instead gives the same and moves nine numbers a channel.
         """
         weight = self.weight.flip(-2, -1) if reverse else self.weight
-        x = x.unflatten(1, grid).permute(0, 3, 1, 2)
-        x = F.conv2d(x, weight, self.bias, padding=self.padding, groups=self.groups)
-        return x.permute(0, 2, 3, 1).flatten(1, 2)
+        x = F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, padding=1, groups=self.groups)
+        return x.permute(0, 2, 3, 1)
+
+
+class CausalConv1d(nn.Conv1d):
+    """Depthwise convolution of a token and the three before it in the sequence (version 1).
+
+    Args:
+        channels: Channels E of the tokens.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, channels, kernel_size=CAUSAL_KERNEL, groups=channels)
+
+    def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
+        """``(B, Hg, Wg, E)``, a sequence in row-major order, to the same shape.
+
+        In reverse a token sees the three after it, with the kernel turned.
+        """
+        grid = x.shape[1:3]
+        before = CAUSAL_KERNEL - 1
+        x = F.pad(x.permute(0, 3, 1, 2).flatten(2), (0, before) if reverse else (before, 0))
+        weight = self.weight.flip(-1) if reverse else self.weight
+        x = F.conv1d(x, weight, self.bias, groups=self.groups)
+        return x.unflatten(2, grid).permute(0, 2, 3, 1)

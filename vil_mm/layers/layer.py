@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vil_mm.layers.conv import TokenConv2d
 from vil_mm.layers.drop_path import StochasticDepth
-from vil_mm.layers.headwise import BlockDiagonalLinear
-from vil_mm.layers.norm import HeadNorm, OffsetLayerNorm
-from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.scan import full_precision
-
-NUM_HEADS = 4
+from vil_mm.layers.norm import OffsetLayerNorm
+from vil_mm.layers.scan import Scan
+from vil_mm.layers.traversal import ROWS, Order
 
 
 class ViLLayer(nn.Module):
-    """norm, up, conv, q/k/v, mLSTM, head norm, skip, output gate, down; plus the residual.
-
-    The inner width is E = 2D, in 4 mLSTM heads of E/4 channels. Nothing is reordered for the
-    reversed direction: the convolution turns its kernel and the mLSTM reads from the end.
+    """norm, up, scans, output gate, down; plus the residual. The inner width is E = 2D.
 
     Args:
         dim: Channels D of the residual stream, divisible by 4.
-        reverse: Read the grid from the bottom right to the top left.
+        orders: Orders in which the grid is scanned; the results are added. ViL has one a layer.
+        shared: Use one set of weights for all orders instead of one each.
+        conv: Local mixing, see :class:`~vil_mm.layers.scan.Scan`.
+        bias: Biases of projections and norms; convolutions and gates always have theirs.
         drop_path_rate: Probability that an image skips this layer in training.
         mlstm_backend: See :func:`vil_mm.mlstm.mlstm`.
     """
@@ -34,41 +30,33 @@ class ViLLayer(nn.Module):
     def __init__(
         self,
         dim: int,
-        reverse: bool = False,
+        orders: Sequence[Order] = (ROWS,),
+        shared: bool = False,
+        conv: str = 'conv2d',
+        bias: bool = True,
         drop_path_rate: float = 0.0,
         mlstm_backend: str = 'auto',
     ) -> None:
         super().__init__()
         inner = 2 * dim
-        self.reverse = reverse
-        self.mlstm_backend = mlstm_backend
-        self.norm = OffsetLayerNorm(dim)
-        self.proj_up = nn.Linear(dim, 2 * inner)
-        self.conv = TokenConv2d(inner)
-        self.q_proj = BlockDiagonalLinear(inner)
-        self.k_proj = BlockDiagonalLinear(inner)
-        self.v_proj = BlockDiagonalLinear(inner)
-        self.igate = nn.Linear(3 * inner, NUM_HEADS)
-        self.fgate = nn.Linear(3 * inner, NUM_HEADS)
-        self.head_norm = HeadNorm(NUM_HEADS, inner // NUM_HEADS)
-        self.skip = nn.Parameter(torch.ones(inner))
-        self.proj_down = nn.Linear(inner, dim)
+        self.orders = tuple(orders)
+        self.norm = OffsetLayerNorm(dim, bias=bias)
+        self.proj_up = nn.Linear(dim, 2 * inner, bias)
+        self.scans = nn.ModuleList(
+            Scan(inner, conv, bias, mlstm_backend) for _ in range(1 if shared else len(self.orders))
+        )
+        self.proj_down = nn.Linear(inner, dim, bias)
         self.drop_path = StochasticDepth(drop_path_rate)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The initialisation that the published models were trained from."""
+        """The initialisation that the published models were trained from; scans have their own."""
         dim = self.proj_down.out_features
-        for linear in (self.proj_up, self.q_proj, self.k_proj, self.v_proj):
-            nn.init.normal_(linear.weight, std=math.sqrt(2 / (5 * dim)))
-            nn.init.zeros_(linear.bias)
+        nn.init.normal_(self.proj_up.weight, std=math.sqrt(2 / (5 * dim)))
         nn.init.normal_(self.proj_down.weight, std=2 / math.sqrt(dim))
-        nn.init.zeros_(self.proj_down.bias)
-        nn.init.zeros_(self.igate.weight)
-        nn.init.normal_(self.igate.bias, std=0.1)
-        nn.init.zeros_(self.fgate.weight)
-        with torch.no_grad():
-            self.fgate.bias.copy_(torch.linspace(3, 6, NUM_HEADS))
+        for linear in (self.proj_up, self.proj_down):
+            if linear.bias is not None:
+                nn.init.zeros_(linear.bias)
 
     def forward(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """``(B, S, D)`` to the same shape, S = Hg * Wg tokens in row-major order of ``grid``."""
@@ -77,29 +65,11 @@ class ViLLayer(nn.Module):
     def branch(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Everything but the residual."""
         x, z = self.proj_up(self.norm(x)).chunk(2, dim=-1)
-        a = F.silu(self.conv(x, grid, self.reverse))
-        q, k, v = self.q_proj(a), self.k_proj(a), self.v_proj(x)
-        igate, fgate = self.gates(q, k, v)
-        q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (q, k, v))
-        h = mlstm(q, k, v, igate, fgate, reverse=self.reverse, backend=self.mlstm_backend)
-        y = self.head_norm(h) + self.skip * a
-        return self.proj_down(y * F.silu(z))
-
-    def gates(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Input and forget gate pre-activations ``(B, S, NH)``, in float32 at least.
-
-        Linear in the concatenation of q, k (unscaled) and v, which is never built: it is the sum of
-        three products. They leave autocast because the input gate is exponentiated.
-        """
-        with full_precision(q.device):
-            dtype = torch.promote_types(q.dtype, torch.float32)
-            weight = torch.cat([self.igate.weight, self.fgate.weight]).to(dtype)
-            bias = torch.cat([self.igate.bias, self.fgate.bias]).to(dtype)
-            of_q, of_k, of_v = weight.chunk(3, dim=1)
-            gates = F.linear(q.to(dtype), of_q, bias)
-            gates = gates + F.linear(k.to(dtype), of_k) + F.linear(v.to(dtype), of_v)
-        igate, fgate = gates.chunk(2, dim=-1)
-        return igate, fgate
+        x = x.unflatten(1, grid)
+        y = self.scans[0](x, self.orders[0])
+        for index, order in enumerate(self.orders[1:], start=1):
+            y = y + self.scans[index % len(self.scans)](x, order)
+        return self.proj_down(y.flatten(1, 2) * F.silu(z))
 
     def extra_repr(self) -> str:
-        return f'reverse={self.reverse}, mlstm_backend={self.mlstm_backend!r}'
+        return f'orders={self.orders}'

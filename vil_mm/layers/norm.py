@@ -15,20 +15,21 @@ class OffsetLayerNorm(nn.Module):
     Args:
         dim: Size of the last axis.
         eps: Added to the variance.
+        bias: Whether to add a learnt bias.
     """
 
-    def __init__(self, dim: int, eps: float = 1e-5) -> None:
+    def __init__(self, dim: int, eps: float = 1e-5, bias: bool = True) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.zeros(dim))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.bias = nn.Parameter(torch.zeros(dim)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., dim)`` to the same shape."""
         return F.layer_norm(x, self.weight.shape, 1 + self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
-        return f'{self.weight.numel()}, eps={self.eps}'
+        return f'{self.weight.numel()}, eps={self.eps}, bias={self.bias is not None}'
 
 
 class HeadNorm(nn.Module):
@@ -37,19 +38,21 @@ class HeadNorm(nn.Module):
     Args:
         num_heads: Heads NH.
         head_dim: Channels of a head, DH.
+        bias: Whether to add a learnt bias.
         eps: Added to the variance.
     """
 
-    def __init__(self, num_heads: int, head_dim: int, eps: float = 1e-5) -> None:
+    def __init__(self, num_heads: int, head_dim: int, bias: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.zeros(num_heads * head_dim))
-        self.bias = nn.Parameter(torch.zeros(num_heads * head_dim))
+        self.bias = nn.Parameter(torch.zeros(num_heads * head_dim)) if bias else None
 
     def forward(self, h: Tensor) -> Tensor:
-        """``(B, S, NH, DH)`` to ``(B, S, NH * DH)``."""
+        """``(..., NH, DH)`` to ``(..., NH * DH)``."""
         h = F.layer_norm(h, h.shape[-1:], eps=self.eps).flatten(-2)
-        return torch.addcmul(self.bias, h, 1 + self.weight)
+        scale = 1 + self.weight
+        return h * scale if self.bias is None else torch.addcmul(self.bias, h, scale)
 
     def extra_repr(self) -> str:
-        return f'{self.weight.numel()}, eps={self.eps}'
+        return f'{self.weight.numel()}, eps={self.eps}, bias={self.bias is not None}'

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import pickle
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from vil_mm.checkpoints import from_official, is_official
+from vil_mm.checkpoints import describe, from_official, is_official
+from vil_mm.checkpoints.official import shorten
 
-LISTED = 8  # keys named in a message before it says how many more there are
+CONVERTER = 'python tools/convert_checkpoint.py'
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint, or not one of the model at hand. The first line says it all."""
 
 
 def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[list[dict], list[dict] | None]:
@@ -33,64 +40,126 @@ def load_backbone(
     Args:
         backbone: A ``VisionLSTM``.
         checkpoint: A file of a whole model whose backbone's keys begin with ``prefix``, of a bare
-            backbone, or an official one.
+            backbone, or an official one in any of the authors' layouts.
         prefix: See above.
         map_location: As in ``torch.load``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds more than tensors and plain containers, or misses a weight.
+        CheckpointError: It holds more than tensors and plain containers, is of another model, or
+            misses a weight.
     """
     state = read_state_dict(checkpoint, map_location)
     if is_official(state):
-        state = from_official(state)
+        state, prefix = convert(state, checkpoint), 'backbone.'
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    incompatible = _load(backbone, inside or state, checkpoint)
+    inside = inside or state
+    other = tell_apart(inside, backbone.state_dict())
+    if other:
+        raise CheckpointError(f'{checkpoint} does not fit this backbone: {other}')
+    incompatible = _load(backbone, inside, checkpoint)
     if incompatible.missing_keys:
-        raise ValueError(
-            f'{checkpoint} lacks {_some(incompatible.missing_keys)} of the backbone; its keys look '
-            f'like {_some(list(state))}. Name a checkpoint of the same arch and version, or set '
+        raise CheckpointError(
+            f'{checkpoint} lacks {shorten(incompatible.missing_keys)} of the backbone; its keys '
+            f'look like {shorten(state)}. Name a checkpoint of the same arch and version, or set '
             'init_cfg=None to start from scratch'
         )
     unused = [key for key in incompatible.unexpected_keys if not key.startswith('head.')]
-    note = f'; not used by this backbone: {_some(unused)}' if unused else ''
+    note = f'; not used by this backbone: {shorten(unused)}' if unused else ''
     print_log(f'Backbone weights loaded from {checkpoint}{note}', logger='current')
 
 
-def _load(backbone: nn.Module, state: dict[str, Tensor], checkpoint: str):
+def _load(backbone: nn.Module, state: Mapping[str, Tensor], checkpoint: str):
     try:
         return backbone.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise ValueError(f'{checkpoint} does not fit this backbone: {error}') from error
+        reason = ' '.join(str(error).split())  # torch's message has several lines
+        raise CheckpointError(f'{checkpoint} does not fit this backbone: {reason}') from error
 
 
-def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> dict[str, Tensor]:
+def convert(official: Mapping[str, Tensor], checkpoint: str) -> OrderedDict[str, Tensor]:
+    """:func:`vil_mm.checkpoints.from_official`, with the file's name in the error."""
+    try:
+        return from_official(official)
+    except ValueError as error:
+        raise CheckpointError(f'{checkpoint}: {error}') from error
+
+
+def tell_apart(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
+    """Say which two models these are weights of, if both are ViLs and not the same."""
+    try:
+        theirs, ours = describe(stored), describe(own)
+    except ValueError:
+        return None
+    if theirs.architecture == ours.architecture:
+        return None
+    return f'the file holds {theirs}, the model has {ours}'
+
+
+def refuse_official(
+    module: nn.Module,
+    state_dict: Mapping[str, Tensor],
+    prefix: str,
+    local_metadata: dict,
+    strict: bool,
+    missing_keys: list[str],
+    unexpected_keys: list[str],
+    error_msgs: list[str],
+) -> None:
+    """Load pre-hook of a backbone: official keys match nothing, and ``strict=False`` hides it.
+
+    Loaders hand a module inside another one nothing but the keys with its own prefix. Those that
+    belong nowhere are by then on the list of unexpected keys.
+
+    Raises:
+        CheckpointError: Names the converter.
+    """
+    if is_official(state_dict) or is_official(unexpected_keys):
+        raise CheckpointError(ask_to_convert('these weights', 'OFFICIAL_FILE'))
+
+
+def ask_to_convert(what: str, file: str) -> str:
+    """The message about official weights where a model's own are wanted."""
+    return (
+        f"{what} cannot be loaded as they are: they are in the authors' layout. Convert the file, "
+        f'{CONVERTER} {file} NEW_FILE, and name the new one; or name it in init_cfg of the '
+        'backbone, which converts it when it is loaded'
+    )
+
+
+def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[str, Tensor]:
     """Read a checkpoint's tensors without running code from it.
 
     Accepts a bare state dict or one under 'state_dict', as mmengine and the authors write.
 
     Raises:
-        FileNotFoundError, ValueError: As in :func:`load_backbone`.
+        FileNotFoundError, CheckpointError: As in :func:`load_backbone`.
     """
     if '://' in checkpoint:
-        raise ValueError(f'{checkpoint} is an address: download the file and name that instead')
+        raise CheckpointError(
+            f'{checkpoint} is an address: download the file and name that instead'
+        )
     path = Path(checkpoint)
     if not path.is_file():
         raise FileNotFoundError(f'checkpoint not found: {checkpoint} (looked from {Path.cwd()})')
     if path.stat().st_size == 0:
-        raise ValueError(f'checkpoint is empty (0 bytes): {checkpoint}')
+        raise CheckpointError(f'checkpoint is empty (0 bytes): {checkpoint}')
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location=map_location, weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ValueError(
+        raise CheckpointError(
             f'not a checkpoint of tensors and plain containers, or cut off while it was written: '
             f'{checkpoint} ({_reason(error)})'
         ) from error
     state = content.get('state_dict', content) if isinstance(content, dict) else {}
-    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    pairs = state.items() if isinstance(state, dict) else ()
+    tensors = OrderedDict(
+        (key, x) for key, x in pairs if isinstance(key, str) and isinstance(x, Tensor)
+    )
     if not tensors:
-        raise ValueError(f'{checkpoint} holds no weights')
+        raise CheckpointError(f'{checkpoint} holds no weights')
+    tensors._metadata = getattr(state, '_metadata', OrderedDict())
     return tensors
 
 
@@ -134,8 +203,3 @@ def _reason(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(('Unsupported', 'Can only', 'Trying to'))]
     return (telling or lines or ['the file ends too early'])[0]
-
-
-def _some(keys: list[str]) -> str:
-    rest = f' and {len(keys) - LISTED} more' if len(keys) > LISTED else ''
-    return ', '.join(keys[:LISTED]) + rest

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from vil_mm.layers import (
     POOLINGS,
+    TRAVERSALS,
     OffsetLayerNorm,
     PatchEmbedding,
     PositionEmbedding,
     ViLBlock,
+    ViLLayer,
+    insert_middle,
     pool,
 )
 from vil_mm.mlstm import BACKENDS
-from vil_mm.models.pretrained import load_backbone, split_pretrained
+from vil_mm.models.pretrained import load_backbone, refuse_official, split_pretrained
 
 # name -> channels of a token, directed layers (two make a block)
 ARCHS = {
@@ -32,30 +37,61 @@ ARCHS = {
 OUT_TYPES = ('featmap', 'raw', *POOLINGS)
 
 
+@dataclass(frozen=True)
+class Version:
+    """Where the generations of the architecture differ.
+
+    Attributes:
+        conv: Local mixing of tokens, see :class:`vil_mm.layers.Scan`.
+        bias: Biases of projections and norms.
+        norm_eps: Of the norm after the blocks.
+        pool_norm_eps: Of the norm after pooling.
+    """
+
+    conv: str
+    bias: bool
+    norm_eps: float
+    pool_norm_eps: float
+
+
+# Each generation's published inference code; version 2's has the two eps of its training exchanged.
+VERSIONS = {
+    1: Version('causal_conv1d', bias=False, norm_eps=1e-5, pool_norm_eps=1e-6),
+    2: Version('conv2d', bias=True, norm_eps=1e-6, pool_norm_eps=1e-5),
+}
+
+
 @MODELS.register_module()
 class VisionLSTM(BaseModule):
-    """Vision-LSTM (ViL), version 2: mLSTM layers that read the patch grid in turn from both ends.
+    """Vision-LSTM (ViL): mLSTM layers that read the patch grid in turn from both ends.
 
-    Alkin et al., "Vision-LSTM: xLSTM as Generic Vision Backbone", ICLR 2025. Its cost is linear in
-    the number of pixels. Height and width are free at every call, in training too; sides that the
-    patch size does not divide are padded at the bottom and the right, and the maps cover the padded
-    image (``data_preprocessor=dict(test_cfg=dict(size_divisor=16))`` in mmsegmentation pads before,
-    and takes the padding off the prediction).
+    Alkin et al., "Vision-LSTM: xLSTM as Generic Vision Backbone", ICLR 2025 (version 2; version 1
+    is that of arXiv:2406.04303v1). Its cost is linear in the number of pixels. Height and width are
+    free at every call, in training too; sides that the patch size does not divide are padded at the
+    bottom and the right, and the maps cover the padded image
+    (``data_preprocessor=dict(test_cfg=dict(size_divisor=16))`` in mmsegmentation pads before, and
+    takes the padding off the prediction).
 
     Args:
         arch: 'tiny', 'tiny+', 'small', 'small+', 'base', 'large', or a dict with ``embed_dims``
             (divisible by 4) and ``num_layers``.
-        version: Generation of the architecture; 2 (the ICLR paper's) is implemented.
+        version: Generation of the architecture. 2 mixes neighbours by a 3x3 convolution on the
+            grid and has biases everywhere; 1 mixes each token with the three before it in the
+            sequence and has none in projections and in norms before pooling.
         img_size: Side in pixels, or (H, W), that the position embedding is made for. Others are
             served by resizing it.
         patch_size: Side of a patch in pixels.
-        stride: Pixels from one patch to the next; ``None`` for the patch size.
+        stride: Pixels from one patch to the next; ``None`` for the patch size. The position
+            embedding stays that of patches side by side and is resized.
         in_channels: Channels of the image.
         out_indices: Blocks (0-based, ascending; negative counts from the last) whose output is
             returned. Blocks after the last one asked for are not run and get no gradient:
             distributed training then needs ``find_unused_parameters=True``.
-        out_type: 'featmap' (B, D, Hg, Wg), 'raw' (B, S, D), 'bilateral_concat' (B, 2D),
-            'bilateral_avg' (B, D) or 'avg' (B, D).
+        out_type: 'featmap' (B, D, Hg, Wg), 'raw' (B, S, D), or a pooling: of the first and the
+            last token, 'bilateral_concat' (B, 2D, version 2's) or 'bilateral_avg' (B, D, version
+            1's); 'avg' of all; the 'first', 'last' or 'middle_patch' alone; 'middle_cls', a learnt
+            token in the middle of the sequence (version 1 and scans by rows only: with it the
+            tokens are no grid).
         drop_path_rate: Share of images that skip a layer in training.
         drop_path_decay: Let the rate grow linearly from 0 at the first layer to
             ``drop_path_rate`` at the last.
@@ -64,8 +100,12 @@ class VisionLSTM(BaseModule):
         frozen_stages: -1 freezes nothing, 0 the embeddings, n the first n blocks too, and the
             number of blocks everything.
         with_cp: Activation checkpointing of every layer.
-        traversal: Order in which layers visit the grid; 'alternating' goes from the top left and
-            from the bottom right in turn.
+        traversal: Orders in which layers visit the grid, the paper's block designs.
+            'alternating' is ViL: by rows from the top left, the next layer from the bottom right.
+            'unidirectional' never goes back; 'bidirectional' does both in every layer and adds
+            them; 'quad' adds the two scans by columns; 'alternating_quad' goes through the four in
+            turn. Scans of one layer have their own weights or, with '_shared', the same. Version
+            2's convolution acts on the grid as the scan reads it: turned, or transposed.
         mlstm_backend: A backend of :func:`vil_mm.mlstm.mlstm`.
         init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
             file of this package or an official one and fails if a weight is missing.
@@ -95,12 +135,14 @@ class VisionLSTM(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.embed_dims, num_layers = _read_arch(arch)
-        _check_choice('version', version, (2,))
+        _check_choice('version', version, tuple(VERSIONS))
         _check_choice('out_type', out_type, OUT_TYPES)
-        _check_choice('traversal', traversal, ('alternating',))
+        _check_choice('traversal', traversal, tuple(TRAVERSALS))
         _check_choice('mlstm_backend', mlstm_backend, BACKENDS)
+        if out_type == 'middle_cls':
+            _check_sequence(version, traversal)
         num_blocks = (num_layers + 1) // 2
-        self.out_type = out_type
+        self.version, self.traversal, self.out_type = version, traversal, out_type
         self.out_indices = _read_out_indices(out_indices, num_blocks)
         self.frozen_stages = frozen_stages
         if not -1 <= frozen_stages <= num_blocks:
@@ -110,29 +152,54 @@ class VisionLSTM(BaseModule):
             in_channels, self.embed_dims, patch_size, stride or patch_size
         )
         self.pos_embed = PositionEmbedding(_read_grid(img_size, patch_size), self.embed_dims)
+        self.cls_token = None
+        if out_type == 'middle_cls':
+            self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, self.embed_dims))
         first_rate = 0.0 if drop_path_decay else drop_path_rate
         rates = np.linspace(first_rate, drop_path_rate, num_layers).tolist()
-        self.blocks = nn.ModuleList(
-            ViLBlock(self.embed_dims, rates[2 * i : 2 * i + 2], with_cp, mlstm_backend)
-            for i in range(num_blocks)
-        )
+        self._add_blocks(rates, with_cp, mlstm_backend)
         self._add_norms(final_norm)
         self._freeze()
+        self.register_load_state_dict_pre_hook(refuse_official)
+
+    def _add_blocks(self, rates: list[float], with_cp: bool, mlstm_backend: str) -> None:
+        """Layers in blocks of two, one layer a drop path rate."""
+        version, traversal = VERSIONS[self.version], TRAVERSALS[self.traversal]
+        layers = [
+            ViLLayer(
+                self.embed_dims,
+                traversal.orders(index),
+                traversal.shared,
+                version.conv,
+                version.bias,
+                rate,
+                mlstm_backend,
+            )
+            for index, rate in enumerate(rates)
+        ]
+        self.blocks = nn.ModuleList(
+            ViLBlock(layers[first : first + 2], with_cp) for first in range(0, len(layers), 2)
+        )
 
     def _add_norms(self, final_norm: bool) -> None:
         """``norm`` after the blocks and ``pool_norm`` after pooling, only where they are used."""
         self.norm, self.pool_norm = nn.Identity(), nn.Identity()
         if not final_norm or self.out_indices[-1] != len(self.blocks) - 1:
             return
-        self.norm = OffsetLayerNorm(self.embed_dims, eps=1e-6)
+        version = VERSIONS[self.version]
+        self.norm = OffsetLayerNorm(self.embed_dims, version.norm_eps, version.bias)
         if self.out_type in POOLINGS:
-            self.pool_norm = nn.LayerNorm(POOLINGS[self.out_type] * self.embed_dims, eps=1e-5)
+            width = POOLINGS[self.out_type] * self.embed_dims
+            self.pool_norm = nn.LayerNorm(width, version.pool_norm_eps)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Images ``(B, C, H, W)`` to one output per entry of ``out_indices``."""
         x = self.pos_embed(self.patch_embed(images))
         grid = tuple(x.shape[1:3])
         x = x.flatten(1, 2)
+        if self.cls_token is not None:
+            x = insert_middle(x, self.cls_token)
+            grid = (1, x.shape[1])  # one row: the tokens are a sequence now
         outputs = []
         for index, block in enumerate(self.blocks[: self.out_indices[-1] + 1]):
             x = block(x, grid)
@@ -169,6 +236,8 @@ class VisionLSTM(BaseModule):
     def _freeze(self) -> None:
         for module in self._frozen_modules():
             module.eval().requires_grad_(False)
+        if self.frozen_stages >= 0 and self.cls_token is not None:
+            self.cls_token.requires_grad_(False)
 
     def _frozen_modules(self) -> list[nn.Module]:
         if self.frozen_stages < 0:
@@ -191,7 +260,7 @@ class VisionLSTM(BaseModule):
         name = param_name.removeprefix(prefix)
         if not param_name.startswith(prefix):
             return num_depths - 1, num_depths
-        if name.startswith(('patch_embed.', 'pos_embed.')):
+        if name.startswith(('patch_embed.', 'pos_embed.', 'cls_token')):
             return 0, num_depths
         if name.startswith('blocks.'):
             return int(name.split('.')[1]) + 1, num_depths
@@ -201,6 +270,14 @@ class VisionLSTM(BaseModule):
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
     if value not in choices:
         raise ValueError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
+
+
+def _check_sequence(version: int, traversal: str) -> None:
+    if version != 1 or not TRAVERSALS[traversal].by_rows_only:
+        raise ValueError(
+            "VisionLSTM: out_type='middle_cls' makes the tokens a sequence that is no grid; it "
+            f'needs version=1 and scans by rows, got version={version}, traversal={traversal!r}'
+        )
 
 
 def _read_arch(arch: str | dict) -> tuple[int, int]:
