@@ -6,12 +6,16 @@ import argparse
 
 from mmengine.config import Config, DictAction
 
+import vil_mm  # noqa: F401  registers data sets and transforms
+from vil_mm.analysis.linear import linear_scores
 from vil_mm.analysis.priors import prior_scores
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='segmentation config whose data sets are measured')
+    parser.add_argument(
+        'config', help='segmentation or classification config whose data sets are measured'
+    )
     parser.add_argument(
         '--grid',
         type=int,
@@ -28,6 +32,11 @@ def main() -> None:
     args = parse_args()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
+    if cfg.get('default_scope') == 'mmpretrain':
+        print(f'{"guess":<22}{"top-1":>8}')
+        for name, top1 in linear_scores(cfg).items():
+            print(f'{name:<22}{top1:>8.2f}')
+        return
     print(f'{"guess":<22}{"mIoU":>8}{"aAcc":>8}')
     for name, score in prior_scores(cfg, tuple(args.grid)).items():
         print(f'{name:<22}{score.mIoU:>8.2f}{score.aAcc:>8.2f}')
