@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -42,19 +40,6 @@ def in_own_process(folder: Path, tool: str, *args: str | Path) -> subprocess.Com
     command = [sys.executable, str(TOOLS / tool), *map(str, args)]
     environment = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': str(TOOLS.parent)}
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
-
-
-@pytest.fixture
-def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
-    """Runs a tool's main function in this process: importing the stack takes most of a run."""
-
-    def run(tool: str, *args: str | Path) -> None:
-        monkeypatch.setenv('LOCAL_RANK', '0')
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
-        runpy.run_path(str(TOOLS / tool), run_name='__main__')
-
-    return run
 
 
 @pytest.fixture(scope='module')

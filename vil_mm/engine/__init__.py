@@ -2,10 +2,12 @@
 
 from vil_mm.engine.hooks import RequireWeightsHook, SeedIterationHook
 from vil_mm.engine.optim import AutocastOptimWrapper
+from vil_mm.engine.visualization_hook import ClsVisualizationHook
 from vil_mm.engine.visualizer import SegPanelVisualizer
 
 __all__ = [
     'AutocastOptimWrapper',
+    'ClsVisualizationHook',
     'RequireWeightsHook',
     'SeedIterationHook',
     'SegPanelVisualizer',

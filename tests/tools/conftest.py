@@ -1,0 +1,25 @@
+"""Running tools in tests."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+
+
+@pytest.fixture
+def run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., None]:
+    """Runs a tool's main function in this process: importing the stack takes most of a run."""
+
+    def run(tool: str, *args: str | Path) -> None:
+        monkeypatch.setenv('LOCAL_RANK', '0')
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, 'argv', [tool, *map(str, args)])
+        runpy.run_path(str(TOOLS / tool), run_name='__main__')
+
+    return run
