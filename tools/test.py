@@ -5,6 +5,7 @@ from mmengine.runner import Runner
 import vil_mm  # noqa: F401  registers models, data sets and hooks
 from vil_mm.engine.cli import config_of, run_parser
 from vil_mm.engine.launch import prepare_testing
+from vil_mm.models.pretrained import CheckpointError
 
 
 def main() -> None:
@@ -21,9 +22,12 @@ def main() -> None:
     try:
         cfg = config_of(args)
         prepare_testing(cfg, args.checkpoint, out=args.out, show_dir=args.show_dir, tta=args.tta)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
-    Runner.from_cfg(cfg).test()
+    try:
+        Runner.from_cfg(cfg).test()
+    except CheckpointError as error:  # weights that turn out not to be this model's
+        parser.exit(2, f'{parser.prog}: {error}\n')
 
 
 if __name__ == '__main__':

@@ -5,6 +5,7 @@ from mmengine.runner import Runner
 import vil_mm  # noqa: F401  registers models, data sets and hooks
 from vil_mm.engine.cli import config_of, run_parser
 from vil_mm.engine.launch import prepare_training
+from vil_mm.models.pretrained import CheckpointError
 
 
 def main() -> None:
@@ -20,9 +21,12 @@ def main() -> None:
     try:
         cfg = config_of(args)
         prepare_training(cfg, resume=args.resume, amp=args.amp, validate=not args.no_validate)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
-    Runner.from_cfg(cfg).train()
+    try:
+        Runner.from_cfg(cfg).train()
+    except CheckpointError as error:  # weights that turn out not to be this model's
+        parser.exit(2, f'{parser.prog}: {error}\n')
 
 
 if __name__ == '__main__':

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import re
 from types import SimpleNamespace
 
+import published
 import pytest
 import torch
 from mmengine.registry import HOOKS
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from vil_mm.engine.hooks import RequireWeightsHook, SeedIterationHook
 from vil_mm.models import VisionLSTM
+from vil_mm.models.pretrained import CheckpointError
 
 
 class Model(nn.Module):
@@ -63,8 +66,10 @@ def test_everything_there(model, state, prefix, caplog):
 
 def test_a_missing_weight_of_the_backbone_is_named(model, state):
     key = 'backbone.patch_embed.proj.weight'
-    with pytest.raises(ValueError, match=rf'some/file\.pth does not fit.*1 weights:\s+{key}'):
+    with pytest.raises(CheckpointError, match=rf'shape, 1 weights:\s+{key}') as error:
         check(model, without(state, key))
+    first = str(error.value).splitlines()[0]
+    assert re.match(r'some/file\.pth does not fit the model: 1 of \d+ weights are not there', first)
 
 
 def test_missing_head_is_logged_or_refused(model, state, caplog):
@@ -98,8 +103,57 @@ def test_wrong_shape(model, state):
         check(model, bad)
     head = state | {'head.weight': torch.zeros(150, 16)}
     check(model, head)  # another number of classes
-    with pytest.raises(ValueError, match=r'head\.weight'):
+    with pytest.raises(CheckpointError, match=r'head\.weight'):
         check(model, head, prefix='')
+
+
+def test_both_class_counts_are_named(model, state, caplog):
+    counts = r'head\.weight is for 150 classes in the checkpoint, 3 in the model'
+    head = state | {'head.weight': torch.zeros(150, 16), 'head.bias': torch.zeros(150)}
+    check(model, head)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert re.search(
+        rf'some/file\.pth, left as initialised \({counts}\): 2 weights', record.message
+    )
+    with pytest.raises(CheckpointError, match=rf'^some/file\.pth does not fit the model: {counts}'):
+        check(model, head, prefix='')
+    wider = state | {'head.weight': torch.zeros(150, 32)}  # differs in more than classes
+    with pytest.raises(CheckpointError) as error:
+        check(model, wider, prefix='')
+    assert 'classes' not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(version=1), 'holds ViL version 1 .* the model has ViL version 2'),
+        (dict(arch=dict(embed_dims=32, num_layers=2)), r'32 channels, .*\(16 channels'),
+        (dict(arch=dict(embed_dims=16, num_layers=5)), '5 layers, .* 2 layers'),
+    ],
+    ids=['version', 'width', 'depth'],
+)
+def test_another_backbone_is_described_in_the_first_line(model, options, words):
+    options = {'arch': dict(embed_dims=16, num_layers=2), 'img_size': 32, **options}
+    other = {f'backbone.{key}': x for key, x in VisionLSTM(**options).state_dict().items()}
+    with pytest.raises(CheckpointError) as error:
+        check(model, other)
+    first, *lists = str(error.value).splitlines()
+    assert re.search(rf'^some/file\.pth does not fit the model: the file .*{words}', first)
+    assert lists[0].startswith('the checkpoint lacks, or has in another shape, ')
+
+
+@pytest.mark.parametrize('layout', ['raw', 'inference'])
+def test_official_weights_are_sent_to_the_converter(model, layout):
+    weights = published.raw_weights(2, 16, 2)
+    if layout == 'inference':
+        weights = published.inference_weights(weights, 2)
+    with pytest.raises(CheckpointError, match=r'^some/file\.pth .* tools/convert_checkpoint\.py'):
+        check(model, weights)
+
+
+def test_its_error_is_a_value_error_of_its_own():
+    assert issubclass(CheckpointError, ValueError)
 
 
 def test_position_embedding_of_another_grid(model):
@@ -117,7 +171,7 @@ def test_long_lists_are_cut(model):
         check(model, dict(other=torch.ones(1)))
     needed = sum(key.startswith('backbone.') for key in model.state_dict())
     assert f'{needed} weights' in str(error.value) and f'and {needed - 20} more' in str(error.value)
-    assert len(str(error.value).splitlines()) < 25
+    assert len(str(error.value).splitlines()) < 27
 
 
 @pytest.mark.parametrize('loaded', [False, True])

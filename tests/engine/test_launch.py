@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import published
 import pytest
 import torch
 from mmengine.config import Config, ConfigDict
@@ -20,6 +21,7 @@ from vil_mm.engine.launch import (
     read_config,
 )
 from vil_mm.models import VisionLSTM
+from vil_mm.models.pretrained import CheckpointError
 
 ADE20K = str(CONFIG_DIR / 'upernet_vil_t_512x512_ade20k.py')
 
@@ -264,6 +266,42 @@ def test_checkpoints_that_do_not(tmp_path, damage, message):
     assert len(str(error.value).splitlines()) == 1
 
 
+@pytest.fixture(params=['raw', 'inference'])
+def official(request, tmp_path: Path) -> str:
+    raw = published.raw_weights(2, 16, 8, grid=(4, 4))
+    weights = raw if request.param == 'raw' else published.inference_weights(raw, 2)
+    return str(published.write_published(tmp_path / 'vil2.th', weights))
+
+
+def test_official_weights_are_sent_to_the_converter(cfg, official):
+    words = rf'{official} cannot be loaded.* python tools/convert_checkpoint\.py {official}'
+    with pytest.raises(CheckpointError, match=words):
+        check_checkpoint(official)
+    with pytest.raises(CheckpointError, match=words):
+        prepare_testing(cfg, official)
+    cfg.load_from = official
+    with pytest.raises(CheckpointError, match=words):
+        prepare_training(cfg)
+
+
+@pytest.mark.parametrize('part', ['model', 'model.decode_head', 'pretrained'])
+def test_official_weights_of_a_whole_model_are_sent_to_the_converter(cfg, official, part):
+    if part == 'pretrained':
+        cfg.model.pretrained = official
+    else:
+        owner = cfg.model if part == 'model' else cfg.model.decode_head
+        owner.init_cfg = dict(type='Pretrained', checkpoint=official)
+    with pytest.raises(CheckpointError, match='convert_checkpoint'):
+        prepare_training(cfg)
+
+
+def test_official_weights_of_the_backbone_pass(cfg, official):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=official)
+    before = cfg.to_dict()
+    prepare_training(cfg)
+    assert cfg.to_dict() == before
+
+
 def test_an_address_is_refused():
     with pytest.raises(ValueError, match='download the file'):
         check_checkpoint('https://example.org/weights.pth')
@@ -281,6 +319,14 @@ def test_weights_that_nothing_would_check_are_refused(cfg, weights, part):
     owner.init_cfg = [dict(type='Pretrained', checkpoint=weights)]
     with pytest.raises(ValueError, match=rf'{part}\.init_cfg names weights.*load_from'):
         prepare_training(cfg)
+
+
+def test_pretrained_of_a_model_is_an_init_cfg(cfg, weights):
+    cfg.model.pretrained = weights
+    with pytest.raises(ValueError, match=r'model\.init_cfg names weights.*load_from'):
+        prepare_training(cfg)
+    cfg.model.pretrained = None
+    prepare_training(cfg)
 
 
 def test_resume_in_the_config_is_the_option(cfg, weights, tmp_path):

@@ -4,14 +4,16 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import published
 import pytest
 import torch
 from mmengine.logging import HistoryBuffer
+from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file
 
 from vil_mm.models import VisionLSTM
-from vil_mm.models.pretrained import split_pretrained
+from vil_mm.models.pretrained import CheckpointError, read_state_dict, split_pretrained
 
 ARCH = dict(embed_dims=32, num_layers=4)
 
@@ -19,7 +21,8 @@ ARCH = dict(embed_dims=32, num_layers=4)
 def build(checkpoint: Path | None = None, **options) -> VisionLSTM:
     if checkpoint is not None:
         options['init_cfg'] = dict(type='Pretrained', checkpoint=str(checkpoint))
-    model = VisionLSTM(ARCH, img_size=(16, 20), patch_size=4, **options)
+    options = {'arch': ARCH, 'img_size': (16, 20), 'patch_size': 4, **options}
+    model = VisionLSTM(**options)
     model.init_weights()
     return model
 
@@ -48,7 +51,19 @@ def test_our_own_files(tmp_path, source, layout: str) -> None:
     assert_same_weights(build(tmp_path / 'x.pth'), source)
 
 
-def test_official_file(tmp_path, golden) -> None:
+@pytest.mark.parametrize('version', [1, 2])
+@pytest.mark.parametrize('layout', ['raw', 'inference'])
+def test_official_file(tmp_path, layout: str, version: int) -> None:
+    raw = published.raw_weights(version, 32, 4, patch=4, grid=(4, 5))
+    official = raw if layout == 'raw' else published.inference_weights(raw, version)
+    published.write_published(tmp_path / 'vil.th', official)
+    for out_type in ('raw', 'bilateral_avg' if version == 1 else 'bilateral_concat'):
+        model = build(tmp_path / 'vil.th', version=version, out_type=out_type)
+        expected = published.assemble(build(version=version, out_type=out_type), raw)
+        assert_same_weights(model, expected)
+
+
+def test_golden_official_file(tmp_path, golden) -> None:
     stored = load_file(golden / 'a_v2_classifier.safetensors')
     official = {k.removeprefix('sd.'): v for k, v in stored.items() if k.startswith('sd.')}
     torch.save({'state_dict': official}, tmp_path / 'vil2.th')
@@ -57,6 +72,114 @@ def test_official_file(tmp_path, golden) -> None:
         tokens = model(stored['x'])[0]
     error = (tokens - stored['out.norm']).abs().max() / stored['out.norm'].abs().max()
     assert error < 2e-5
+
+
+@pytest.mark.parametrize('prefix', ['backbone.', 'model.backbone.'])
+def test_official_file_has_no_prefix_to_ask_for(tmp_path, prefix: str) -> None:
+    raw = published.raw_weights(2, 32, 4, patch=4, grid=(4, 5))
+    published.write_published(tmp_path / 'vil.th', raw)
+    cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'vil.th'), prefix=prefix)
+    model = VisionLSTM(ARCH, img_size=(16, 20), patch_size=4, init_cfg=cfg)
+    model.init_weights()
+    assert_same_weights(model, published.assemble(build(), raw))
+
+
+def test_what_a_backbone_does_not_use_is_said(tmp_path, caplog, monkeypatch) -> None:
+    said = []
+    monkeypatch.setattr('vil_mm.models.pretrained.print_log', lambda text, **_: said.append(text))
+    raw = published.raw_weights(2, 32, 4, patch=4, grid=(4, 5))
+    published.write_published(tmp_path / 'vil.th', raw)
+    build(tmp_path / 'vil.th', final_norm=False)
+    unused = 'norm.bias, norm.weight, pool_norm.bias, pool_norm.weight'
+    assert said == [
+        f'Backbone weights loaded from {tmp_path}/vil.th; not used by this backbone: {unused}'
+    ]
+
+
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (dict(version=1), r'the file holds ViL version 2 \(.*, the model has ViL version 1 \('),
+        (dict(arch='tiny'), r'holds ViL .*\(32 channels, 4 layers.* has ViL-T .*\(192 channels'),
+        (dict(arch=dict(embed_dims=32, num_layers=5)), '4 layers.*5 layers'),
+        (dict(patch_size=2), 'patches of 4.*patches of 2'),
+        (dict(in_channels=1), r'4x5\), the model has .*4x5, images of 1 channels\)'),
+        (dict(version=1, traversal='quad'), '4 layers,.*4 layers of 4 scans'),
+    ],
+    ids=['version', 'arch', 'layers', 'patch', 'channels', 'scans'],
+)
+@pytest.mark.parametrize('kind', ['official', 'ours'])
+def test_another_model_is_one_clear_sentence(tmp_path, source, kind, options, words) -> None:
+    if kind == 'official':
+        raw = published.raw_weights(2, 32, 4, patch=4, grid=(4, 5))
+        published.write_published(tmp_path / 'x.pth', raw)
+    else:
+        torch.save(source.state_dict(), tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match=words) as error:
+        build(tmp_path / 'x.pth', **options)
+    assert str(error.value).startswith(f'{tmp_path}/x.pth does not fit this backbone: ')
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_official_file_that_lacks_a_weight(tmp_path) -> None:
+    raw = published.raw_weights(1, 32, 4, patch=4, grid=(4, 5))
+    del raw['xlstm.blocks.1.xlstm.learnable_skip']
+    published.write_published(tmp_path / 'x.pth', raw)
+    words = r'x\.pth: not an official.*missing xlstm\.blocks\.1\.xlstm\.learnable_skip'
+    with pytest.raises(CheckpointError, match=words):
+        build(tmp_path / 'x.pth', version=1)
+
+
+# official weights that reach a model unconverted
+
+
+@pytest.fixture(params=['raw', 'inference'])
+def official(request, tmp_path) -> Path:
+    raw = published.raw_weights(2, 32, 4, patch=4, grid=(4, 5), classes=7)
+    weights = raw if request.param == 'raw' else published.inference_weights(raw, 2)
+    return published.write_published(tmp_path / 'official.th', weights)
+
+
+def classifier(init_cfg: dict | None = None) -> torch.nn.Module:
+    options = dict(img_size=(16, 20), patch_size=4, out_type='bilateral_concat')
+    backbone = dict(type='VisionLSTM', arch=ARCH, **options)
+    head = dict(type='LinearClsHead', num_classes=7, in_channels=64)
+    cfg = dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head, init_cfg=init_cfg)
+    return MODELS.build(cfg)
+
+
+@pytest.mark.parametrize('strict', [True, False])
+@pytest.mark.parametrize('of', ['classifier', 'backbone'])
+@pytest.mark.parametrize('loader', ['mmengine', 'torch'])
+def test_unconverted_weights_are_refused(official, loader: str, of: str, strict: bool) -> None:
+    model = classifier() if of == 'classifier' else build(out_type='bilateral_concat')
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r'tools/convert_checkpoint\.py'):
+        if loader == 'mmengine':
+            load_checkpoint(model, str(official), strict=strict)
+        else:
+            model.load_state_dict(torch.load(official)['state_dict'], strict=strict)
+    if of == 'backbone':
+        assert all(torch.equal(before[key], x) for key, x in model.state_dict().items())
+
+
+def test_unconverted_weights_of_a_whole_model_are_refused(official) -> None:
+    model = classifier(dict(type='Pretrained', checkpoint=str(official)))
+    with pytest.raises(CheckpointError, match=r'tools/convert_checkpoint\.py'):
+        model.init_weights()
+
+
+@pytest.mark.parametrize('loader', ['mmengine', 'torch'])
+def test_our_own_names_are_not_taken_for_official(tmp_path, loader: str) -> None:
+    state = classifier().state_dict()
+    model = classifier()
+    if loader == 'mmengine':
+        torch.save({'state_dict': state}, tmp_path / 'x.pth')
+        load_checkpoint(model, str(tmp_path / 'x.pth'), strict=True)
+    else:
+        model.load_state_dict(state)
+    assert all(torch.equal(state[key], x) for key, x in model.state_dict().items())
+    model.load_state_dict({'head.fc.bias': torch.zeros(7), 'other': torch.zeros(1)}, strict=False)
 
 
 def test_position_embedding_of_another_resolution(tmp_path, source) -> None:
@@ -95,9 +218,9 @@ def test_what_does_not_fit_is_refused(tmp_path, content, words: str) -> None:
 
 def test_missing_weights_are_listed(tmp_path, source) -> None:
     state = source.state_dict()
-    del state['blocks.1.layers.0.skip']
+    del state['blocks.1.layers.0.scans.0.skip']
     torch.save(state, tmp_path / 'x.pth')
-    with pytest.raises(ValueError, match=r'blocks\.1\.layers\.0\.skip'):
+    with pytest.raises(ValueError, match=r'blocks\.1\.layers\.0\.scans\.0\.skip'):
         build(tmp_path / 'x.pth')
 
 
@@ -143,10 +266,46 @@ class _Evil:
         return Path.touch, (self.marker,)
 
 
-def test_garbage(tmp_path) -> None:
-    (tmp_path / 'x.pth').write_text('not a checkpoint')
+@pytest.mark.parametrize('zipped', [True, False], ids=['zip', 'legacy'])
+def test_cut_off_at_any_place(tmp_path, source, zipped: bool) -> None:
+    file = tmp_path / 'x.pth'
+    torch.save(source.state_dict(), file, _use_new_zipfile_serialization=zipped)
+    whole = file.read_bytes()
+    for length in [1, 2, 50, 1000, 3000, *range(5000, len(whole) - 1, 20011), len(whole) - 1]:
+        file.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match='not a checkpoint of tensors') as error:
+            read_state_dict(str(file))
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_damaged_in_many_ways(tmp_path, source) -> None:
+    """torch's reader raises errors of a dozen kinds; here there is one."""
+    rng = np.random.default_rng(0)
+    file = tmp_path / 'x.pth'
+    torch.save(source.state_dict(), file)
+    whole = np.frombuffer(file.read_bytes(), np.uint8)
+    refused = 0
+    for _ in range(60):
+        damaged = whole.copy()
+        damaged[rng.integers(0, 4000, 20)] = rng.integers(0, 256, 20)
+        file.write_bytes(damaged.tobytes())
+        try:
+            read_state_dict(str(file))
+        except CheckpointError:
+            refused += 1
+    assert refused > 20
+
+
+@pytest.mark.parametrize('content', ['not a checkpoint', '<html>404</html>', '\x80\x02'])
+def test_garbage(tmp_path, content: str) -> None:
+    (tmp_path / 'x.pth').write_text(content)
     with pytest.raises(ValueError, match='not a checkpoint of tensors'):
         build(tmp_path / 'x.pth')
+
+
+def test_only_named_tensors_count(tmp_path) -> None:
+    torch.save({'state_dict': {'a': torch.ones(1), 3: torch.ones(1), 'b': 4}}, tmp_path / 'x.pth')
+    assert list(read_state_dict(str(tmp_path / 'x.pth'))) == ['a']
 
 
 def test_other_initialisations_still_run(tmp_path, source) -> None:

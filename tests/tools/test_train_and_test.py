@@ -11,8 +11,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import published
 import pytest
 import torch
+from mmengine.config import Config
 from mmseg.models import SegTTAModel
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
@@ -177,27 +179,125 @@ def test_missing_data_and_missing_config(tiny_config, run_here, capsys, tmp_path
     assert not (tmp_path / 'work').exists()
 
 
-def test_checkpoint_of_another_model_lists_keys(tiny_config, checkpoint, run_here, tmp_path):
+def refused(run_here, capsys, *command: str | Path) -> list[str]:
+    """Runs a tool, which must end with status 2; returns its last message's lines."""
+    with pytest.raises(SystemExit) as exit_:
+        run_here(*command)
+    assert exit_.value.code == 2
+    _, _, message = capsys.readouterr().err.rpartition(f'{command[0]}: ')
+    return message.splitlines()
+
+
+def test_checkpoint_of_another_model(tiny_config, checkpoint, run_here, capsys, tmp_path):
     options = ['--cfg-options', 'model.backbone.arch.num_layers=10']
-    with pytest.raises(ValueError, match='does not fit the model') as error:
-        run_here('test.py', tiny_config, checkpoint, *options)
-    assert str(checkpoint) in str(error.value)
-    assert len(re.findall(r'\n    backbone\.blocks\.4\.', str(error.value))) >= 20
+    first, *others = refused(run_here, capsys, 'test.py', tiny_config, checkpoint, *options)
+    assert first.startswith(f'{checkpoint} does not fit the model: the file holds ViL version 2 (')
+    assert '8 layers' in first and '10 layers' in first
+    assert sum('backbone.blocks.4.' in line for line in others) >= 20
     assert not list(tmp_path.glob('work/*/*.json')), 'no score of a model that is not the one'
 
 
+def test_checkpoint_of_other_classes(tiny_config, checkpoint, run_here, capsys, tmp_path):
+    options = ['--cfg-options', 'model.decode_head.num_classes=5']
+    first, *_ = refused(run_here, capsys, 'test.py', tiny_config, checkpoint, *options)
+    counts = r'decode_head\.conv_seg\.weight is for 8 classes in the checkpoint, 5 in the model'
+    assert re.search(counts, first)
+    assert not list(tmp_path.glob('work/*/*.json'))
+
+
+def test_other_classes_are_trained_anew(tiny_config, checkpoint, run_here, tmp_path):
+    options = [
+        f'load_from={checkpoint}',
+        'train_cfg.max_iters=1',
+        'model.decode_head.num_classes=9',
+    ]
+    run_here('train.py', tiny_config, '--no-validate', '--cfg-options', *options)
+    (log,) = tmp_path.glob('work/*/*.log')
+    said = 'decode_head.conv_seg.weight is for 8 classes in the checkpoint, 9 in the model'
+    assert said in log.read_text()
+    state = torch.load(tmp_path / 'work' / 'iter_1.pth', weights_only=False)['state_dict']
+    assert len(state['decode_head.conv_seg.weight']) == 9
+
+
+@pytest.mark.parametrize('layout', ['raw', 'inference'])
+@pytest.mark.parametrize('way', ['test.py', 'load_from', 'init_cfg', 'pretrained'])
+def test_official_weights_are_sent_to_the_converter(
+    tiny_config, run_here, capsys, tmp_path, way, layout
+):
+    raw = published.raw_weights(2, 16, 8, grid=(4, 4))
+    weights = raw if layout == 'raw' else published.inference_weights(raw, 2)
+    file = published.write_published(tmp_path / 'vil2.th', weights)
+    options = {
+        'load_from': [f'load_from={file}'],
+        'init_cfg': ['model.init_cfg.type=Pretrained', f'model.init_cfg.checkpoint={file}'],
+        'pretrained': [f'model.pretrained={file}'],
+    }
+    command = ['test.py', tiny_config, file]
+    if way != 'test.py':
+        command = ['train.py', tiny_config, '--cfg-options', *options[way]]
+    (line,) = refused(run_here, capsys, *command)
+    assert line.startswith(str(file))
+    assert f'python tools/convert_checkpoint.py {file}' in line
+    assert not (tmp_path / 'work').exists()
+
+
+def with_backbone_from(config: Path, file: Path) -> Path:
+    cfg = Config.fromfile(str(config))
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=str(file))
+    cfg.dump(str(config.with_name('own.py')))
+    return config.with_name('own.py')
+
+
+def test_official_weights_of_the_backbone(tiny_config, run_here, tmp_path):
+    """They are converted while they are loaded; the position embedding is resized."""
+    raw = published.raw_weights(2, 16, 8, grid=(7, 7))
+    file = published.write_published(tmp_path / 'vil2.th', raw)
+    config = with_backbone_from(tiny_config, file)
+    still = ['train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0.0']
+    run_here('train.py', config, '--no-validate', '--cfg-options', *still)
+    state = torch.load(tmp_path / 'work' / 'iter_1.pth', weights_only=False)['state_dict']
+    skip = 'backbone.blocks.3.layers.1.scans.0.skip'
+    assert torch.equal(state[skip], raw['xlstm.blocks.7.xlstm.learnable_skip'])
+    expected = published.resized(raw, (4, 4))
+    torch.testing.assert_close(state['backbone.pos_embed.embed'], expected)
+
+
+def test_converted_weights_to_start_from(tiny_config, run_here, tmp_path):
+    """A classifier's file in a segmentor: the backbone is taken, the heads are new."""
+    raw = published.raw_weights(2, 16, 8, grid=(7, 7))
+    file = published.write_published(tmp_path / 'vil2.th', raw)
+    run_here('convert_checkpoint.py', file, 'converted.pth')
+    still = ['train_cfg.max_iters=1', 'optim_wrapper.optimizer.lr=0.0', 'load_from=converted.pth']
+    run_here('train.py', tiny_config, '--no-validate', '--cfg-options', *still)
+    state = torch.load(tmp_path / 'work' / 'iter_1.pth', weights_only=False)['state_dict']
+    skip = 'backbone.blocks.3.layers.1.scans.0.skip'
+    assert torch.equal(state[skip], raw['xlstm.blocks.7.xlstm.learnable_skip'])
+    torch.testing.assert_close(state['backbone.pos_embed.embed'], published.resized(raw, (4, 4)))
+    log = next(tmp_path.glob('work/*/*.log')).read_text()
+    assert 'left as initialised' in log and 'decode_head.conv_seg.weight' in log
+
+
+def test_backbone_of_another_model(tiny_config, run_here, capsys, tmp_path):
+    file = published.write_published(tmp_path / 'vil.th', published.raw_weights(1, 16, 8))
+    config = with_backbone_from(tiny_config, file)
+    (line,) = refused(run_here, capsys, 'train.py', config)
+    assert line.startswith(f'{file} does not fit this backbone: the file holds ViL version 1 (16 ')
+    assert not list(tmp_path.glob('work/*.pth'))
+
+
 @pytest.mark.parametrize(
-    ('content', 'error'),
-    [({'fc.weight': torch.ones(2, 2)}, ValueError), ({}, SystemExit)],
+    ('content', 'words'),
+    [({'fc.weight': torch.ones(2, 2)}, 'does not fit the model'), ({}, 'holds no weights')],
     ids=['another model', 'no weights'],
 )
 def test_weights_that_fit_nothing_do_not_train_from_scratch(
-    tiny_config, run_here, tmp_path, content, error
+    tiny_config, run_here, capsys, tmp_path, content, words
 ):
     file = tmp_path / 'other.pth'
     torch.save(content, file)
-    with pytest.raises(error, match=r'other\.pth does not fit the model|2'):
-        run_here('train.py', tiny_config, '--cfg-options', f'load_from={file}')
+    command = ['train.py', tiny_config, '--cfg-options', f'load_from={file}']
+    first, *_ = refused(run_here, capsys, *command)
+    assert first.startswith(f'{file} {words}')
     assert not list(tmp_path.glob('work/*.pth'))
     assert not list(tmp_path.glob('work/*/vis_data/scalars.json'))
 
@@ -221,8 +321,9 @@ def test_failures_end_the_process_with_a_status(tiny_config, tmp_path, tool):
     torch.save({'fc.weight': torch.ones(2, 2)}, file)
     tail = [file] if tool == 'test.py' else ['--cfg-options', f'load_from={file}']
     done = in_own_process(tmp_path, tool, tiny_config, *tail)
-    assert done.returncode == 1
-    assert f'ValueError: the checkpoint {file} does not fit' in done.stderr
+    assert done.returncode == 2
+    assert f'\n{tool}: {file} does not fit the model: ' in done.stderr
+    assert 'Traceback' not in done.stderr
     file.write_text('')
     done = in_own_process(tmp_path, tool, tiny_config, *tail)
     assert done.returncode == 2

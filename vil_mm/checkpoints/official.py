@@ -1,97 +1,152 @@
-"""The authors' layout of a ViL (version 2, inference class) and the keys of an ``ImageClassifier``.
-
-Official                                              here
-patch_embed.proj.*                                    backbone.patch_embed.proj.*
-pos_embed.embed                                       backbone.pos_embed.embed
-blocks.{i}.rowwise_from_top_left.{norm, layer.*}      backbone.blocks.{i}.layers.0.*
-blocks.{i}.rowwise_from_bot_right.{norm, layer.*}     backbone.blocks.{i}.layers.1.*
-norm.*                                                backbone.norm.*       (after the blocks)
-legacy_norm.*                                         backbone.pool_norm.*  (after pooling)
-head.*                                                head.fc.*
-"""
+"""The authors' state dicts and the keys of an mmpretrain ``ImageClassifier``, both ways."""
 
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-_WEIGHT_AND_BIAS = ('weight', 'bias')
-_DIRECTIONS = ('rowwise_from_top_left', 'rowwise_from_bot_right')
-_IN_LAYER = {
-    'norm': 'norm',
-    'layer.proj_up': 'proj_up',
-    'layer.conv': 'conv',
-    'layer.q_proj': 'q_proj',
-    'layer.k_proj': 'k_proj',
-    'layer.v_proj': 'v_proj',
-    'layer.mlstm_cell.igate': 'igate',
-    'layer.mlstm_cell.fgate': 'fgate',
-    'layer.mlstm_cell.outnorm': 'head_norm',
-    'layer.proj_down': 'proj_down',
-}
-_AROUND = {'patch_embed.proj': 'backbone.patch_embed.proj', 'norm': 'backbone.norm'}
-_OF_CLASSIFIER = {'legacy_norm': 'backbone.pool_norm', 'head': 'head.fc'}  # may be absent
-_BLOCK_NUMBER = re.compile(r'^(?:backbone\.)?blocks\.(\d+)\.')
+from vil_mm.checkpoints.layouts import LAYOUTS, OPTIONAL, Naming, count_layers, read_naming
+
+LISTED = 8  # keys named in a message before it says how many more there are
+_REMEMBERED = 'official_layout'  # key in the root's metadata, torch's place for a module's version
+_IGNORED = 'causal_mask'  # a buffer of very old files
+_OWN_LAYER = re.compile(r'backbone\.blocks\.([0-9]{1,6})\.layers\.([01])\.')
+_OWN_SCAN = re.compile(r'.+\.scans\.([0-9])\.')
+_SEPARATE_CONVS = re.compile(r'xlstm\..+\.conv1d_[kv](?:_rev|_du|_ud)?\.')
 
 
-def from_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def from_official(state_dict: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     """Rename an official state dict to the keys of an mmpretrain ``ImageClassifier``.
 
     Args:
-        state_dict: Weights of the authors' version 2 inference class, bare or under 'state_dict',
-            with or without the classifier's entries. It is not changed; tensors are shared.
+        state_dict: Weights in any of the authors' layouts (:mod:`vil_mm.checkpoints.layouts`), bare
+            or under 'state_dict', with or without norm after pooling and head. It is not changed;
+            tensors are shared. Old ``causal_mask`` buffers are left out.
+
+    Returns:
+        Our names in the same order, with the layout noted in ``_metadata`` for :func:`to_official`.
 
     Raises:
-        ValueError: Keys are left over or missing; the message lists both.
+        ValueError: Keys are left over or missing; the message lists both. Or the design is one that
+            is not built here.
     """
-    state_dict = state_dict.get('state_dict', state_dict)
-    names, optional = _names(_count_blocks(state_dict))
-    return _rename(state_dict, names, optional, 'an official ViL (version 2) state dict')
+    state_dict = _weights(state_dict)
+    separate = [key for key in state_dict if _SEPARATE_CONVS.match(key)]
+    if separate:
+        raise ValueError(
+            'these weights are of the design with separate convolutions for q, k and v, which is '
+            f'not built here: {shorten(separate)}'
+        )
+    naming = read_naming(state_dict)
+    if naming is None:
+        raise ValueError(f'not an official ViL state dict: left over {shorten(state_dict)}')
+    layout = naming.layout
+    what = f'an official ViL state dict (version {layout.version}, {layout.name} layout)'
+    ours = _rename(state_dict, naming.table(), what)
+    ours._metadata = OrderedDict({'': {'version': 1, _REMEMBERED: layout.name}})
+    return ours
 
 
-def to_official(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def to_official(
+    state_dict: Mapping[str, Tensor], layout: str | None = None
+) -> OrderedDict[str, Tensor]:
     """The inverse of :func:`from_official`.
 
+    Args:
+        state_dict: Weights of a ViL classifier or of its backbone alone.
+        layout: 'raw' as in published files, or 'inference' as in the authors' classes. By default
+            the one that :func:`from_official` has noted, which copies made by a comprehension lose,
+            or else 'raw'.
+
     Raises:
-        ValueError: Keys are left over or missing; the message lists both.
+        ValueError: Keys are left over or missing; the message lists both. Or the authors' code
+            knows no such model in this layout.
     """
-    names, optional = _names(_count_blocks(state_dict))
-    inverse = {ours: official for official, ours in names.items()}
-    return _rename(state_dict, inverse, {names[k] for k in optional}, 'a state dict of VisionLSTM')
+    layout = layout or _noted_layout(state_dict) or 'raw'
+    state_dict = _weights(state_dict)
+    if not any(key.startswith('backbone.') for key in state_dict):
+        state_dict = {f'backbone.{key}': value for key, value in state_dict.items()}
+    naming = _read_own_naming(state_dict, layout)
+    table = {ours: theirs for theirs, ours in naming.table().items()}
+    return _rename(state_dict, table, 'a state dict of VisionLSTM')
 
 
-def is_official(state_dict: Mapping[str, Tensor]) -> bool:
-    """Whether keys look like the authors' version 2 inference class."""
-    return any(key.startswith(f'blocks.0.{_DIRECTIONS[0]}.') for key in state_dict)
+def is_official(keys: Iterable[str]) -> bool:
+    """Whether there are keys (a state dict will do) in one of the authors' layouts among these."""
+    return any(layout.sign.match(key) for key in keys for layout in LAYOUTS.values())
 
 
-def _count_blocks(keys: Iterable[str]) -> int:
-    numbers = [int(match[1]) for match in map(_BLOCK_NUMBER.match, keys) if match]
-    return max(numbers, default=0) + 1
+def shorten(keys: Iterable[str]) -> str:
+    """A list of keys for a message."""
+    keys = sorted(keys)
+    rest = f' and {len(keys) - LISTED} more' if len(keys) > LISTED else ''
+    return ', '.join(keys[:LISTED]) + rest if keys else 'nothing'
 
 
-def _names(num_blocks: int) -> tuple[dict[str, str], set[str]]:
-    """Official to our names for that many blocks, and the official ones that may be absent."""
-    modules = dict(_AROUND)
-    names = {'pos_embed.embed': 'backbone.pos_embed.embed'}
-    for block in range(num_blocks):
-        for index, direction in enumerate(_DIRECTIONS):
-            theirs, ours = f'blocks.{block}.{direction}', f'backbone.blocks.{block}.layers.{index}'
-            names[f'{theirs}.layer.learnable_skip'] = f'{ours}.skip'
-            modules.update({f'{theirs}.{a}': f'{ours}.{b}' for a, b in _IN_LAYER.items()})
-    modules.update(_OF_CLASSIFIER)
-    for theirs, ours in modules.items():
-        names.update({f'{theirs}.{leaf}': f'{ours}.{leaf}' for leaf in _WEIGHT_AND_BIAS})
-    return names, {f'{module}.{leaf}' for module in _OF_CLASSIFIER for leaf in _WEIGHT_AND_BIAS}
+def _noted_layout(state_dict: Mapping) -> str | None:
+    metadata = getattr(state_dict, '_metadata', None)
+    of_root = metadata.get('') if isinstance(metadata, Mapping) else None
+    noted = of_root.get(_REMEMBERED) if isinstance(of_root, Mapping) else None
+    return noted if noted in ('raw', 'inference') else None
+
+
+def _weights(state_dict: Mapping) -> Mapping[str, Tensor]:
+    inner = state_dict.get('state_dict')
+    weights = inner if isinstance(inner, Mapping) else state_dict
+    return {key: value for key, value in weights.items() if key.split('.')[-1] != _IGNORED}
+
+
+def _read_own_naming(keys: Iterable[str], layout: str) -> Naming:
+    """The naming of a layout for a model of ours.
+
+    Raises:
+        ValueError: There is none.
+    """
+    layers = {2 * int(found[1]) + int(found[2]) for found in map(_OWN_LAYER.match, keys) if found}
+    if not layers:
+        raise ValueError(f'not a state dict of VisionLSTM: left over {shorten(keys)}')
+    version = 2 if any(key.endswith('.proj_up.bias') for key in keys) else 1
+    if (layout, version) not in LAYOUTS:
+        raise ValueError(f"layout {layout!r} is not known; choose 'raw' or 'inference'")
+    scans = {int(found[1]) for found in map(_OWN_SCAN.match, keys) if found}
+    class_token = 'backbone.cls_token' in keys
+    naming = Naming(
+        LAYOUTS[layout, version], count_layers(layers), 1 + max(scans, default=0), class_token
+    )
+    _check_exists(naming)
+    return naming
+
+
+def _check_exists(naming: Naming) -> None:
+    layout = naming.layout
+    reasons = {
+        'layers of several scans': naming.num_scans > layout.max_scans,
+        'a class token': naming.class_token and layout.class_token is None,
+        'an odd number of layers': naming.num_layers % 2 and layout.whole_blocks,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise ValueError(
+                f'the {layout.name} layout of version {layout.version} has no names for {reason}'
+            )
 
 
 def _rename(
-    state_dict: Mapping[str, Tensor], names: dict[str, str], optional: set[str], what: str
-) -> dict[str, Tensor]:
-    left_over = sorted(set(state_dict) - set(names))
-    missing = sorted(set(names) - set(state_dict) - optional)
+    state_dict: Mapping[str, Tensor], names: dict[str, str], what: str
+) -> OrderedDict[str, Tensor]:
+    left_over = set(state_dict) - set(names)
+    missing = set(names) - set(state_dict)
+    for module in OPTIONAL:
+        of_module = {key for key, name in names.items() if _begins(module, key, name)}
+        if of_module <= missing:
+            missing -= of_module
     if left_over or missing:
-        raise ValueError(f'not {what}: left over {left_over}, missing {missing}')
-    return {names[key]: value for key, value in state_dict.items()}
+        raise ValueError(f'not {what}: left over {shorten(left_over)}; missing {shorten(missing)}')
+    return OrderedDict((names[key], value) for key, value in state_dict.items())
+
+
+def _begins(module: str, *names: str) -> bool:
+    return any(name.startswith(f'{module}.') for name in names)

@@ -10,7 +10,8 @@ import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
-from vil_mm.models.pretrained import read_state_dict
+from vil_mm.checkpoints import is_official
+from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
 
 DATA_PAGE = 'docs/datasets.md'
 
@@ -88,9 +89,10 @@ def prepare_testing(
     Args:
         cfg: What :func:`read_config` returned.
         checkpoint: Weights of the whole model.
-        out: Folder for predicted label maps (PNG).
-        show_dir: Folder in whose ``vis_data/vis_image`` input, ground truth and prediction are
-            drawn side by side.
+        out: Folder for predicted label maps (PNG) or, of a classifier, for ``predictions.pkl``,
+            mmpretrain's list of predicted samples.
+        show_dir: Folder for pictures: input, ground truth and prediction side by side in its
+            ``vis_data/vis_image``; of a classifier, the images with their predicted class.
         tta: Test-time augmentation by the config's ``tta_pipeline`` and ``tta_model``.
 
     Raises:
@@ -104,14 +106,9 @@ def prepare_testing(
     cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
     _require_weights(cfg, prefix='')
     if out:
-        if not isinstance(cfg.test_evaluator, dict):
-            raise ValueError('--out works with one test_evaluator, not with a list of them')
-        cfg.test_evaluator.update(output_dir=out, keep_results=True)
+        _write_predictions(cfg, out)
     if show_dir:
-        if 'visualization' not in cfg.get('default_hooks', {}):
-            raise ValueError('--show-dir: the config has no visualization among its default_hooks')
-        cfg.default_hooks.visualization.draw = True
-        cfg.visualizer.save_dir = show_dir
+        _draw_predictions(cfg, show_dir)
     if tta:
         _enable_tta(cfg)
 
@@ -125,17 +122,16 @@ def check_data(cfg: Config, *splits: str) -> None:
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         for dataset in _datasets(loader.dataset) if loader else ():
-            root = Path(dataset.get('data_root') or '')
-            prefix = dataset.get('data_prefix') or {}
-            prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
-            folders = [root / folder for folder in prefixes]
+            folders, files = _places(dataset)
             bad = [folder for folder in folders if not _has_files(folder)]
+            bad += [file for file in files if not file.is_file()]
             if bad:
-                tree = '\n'.join(f'    {folder}/' for folder in folders)
+                tree = [f'    {folder}/' for folder in folders] + [f'    {file}' for file in files]
                 raise FileNotFoundError(
                     f'{split} data not found: {bad[0]} is not there or is empty '
-                    f'(looked from {Path.cwd()}).\nExpected, with files in each:\n{tree}\n'
-                    f'{DATA_PAGE} tells how to get the data; to use another place add\n'
+                    f'(looked from {Path.cwd()}).\nExpected, with files in each folder:\n'
+                    + '\n'.join(tree)
+                    + f'\n{DATA_PAGE} tells how to get the data; to use another place add\n'
                     f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
                 )
 
@@ -144,33 +140,47 @@ def check_checkpoint(path: str) -> None:
     """Fail early if a checkpoint is not there, is no checkpoint, or holds more than data.
 
     mmengine opens files that torch calls unsafe all the same; here they are refused before. An
-    address is refused, too: what it leads to cannot be looked at.
+    address is refused, too: what it leads to cannot be looked at. So are official weights, whose
+    names match nothing of a model.
 
     Raises:
         FileNotFoundError, ValueError: With the file's name and what is wrong.
     """
-    read_state_dict(path)
+    if is_official(read_state_dict(path)):
+        raise CheckpointError(ask_to_convert(path, path))
 
 
 def _check_pretrained(model: ConfigDict, at: str = 'model') -> None:
     """Check the file of a backbone's ``Pretrained``; refuse any other, which nothing would check.
 
+    A backbone may name official weights: ``VisionLSTM`` converts them.
+
     Raises:
         FileNotFoundError, ValueError: As in :func:`check_checkpoint`, or it is not the backbone's.
     """
     for key, value in model.items():
+        if key == 'pretrained' and value:  # short for init_cfg in mmpretrain's models
+            _check_entry({'type': 'Pretrained', 'checkpoint': value}, at)
         for entry in value if isinstance(value, list | tuple) else [value]:
             if not isinstance(entry, dict):
                 continue
-            if key != 'init_cfg':
+            if key == 'init_cfg':
+                _check_entry(entry, at)
+            else:
                 _check_pretrained(entry, f'{at}.{key}')
-            elif entry.get('type') == 'Pretrained' and not at.endswith('backbone'):
-                raise ValueError(
-                    f'{at}.init_cfg names weights that would be loaded without a check: name a '
-                    'whole model by load_from, a backbone by model.backbone.init_cfg'
-                )
-            elif entry.get('type') == 'Pretrained':
-                check_checkpoint(entry['checkpoint'])
+
+
+def _check_entry(init_cfg: dict, at: str) -> None:
+    if init_cfg.get('type') != 'Pretrained':
+        return
+    if at.endswith('backbone'):
+        read_state_dict(init_cfg['checkpoint'])
+        return
+    check_checkpoint(init_cfg['checkpoint'])
+    raise ValueError(
+        f'{at}.init_cfg names weights that would be loaded without a check: name a whole model by '
+        'load_from, a backbone by model.backbone.init_cfg'
+    )
 
 
 def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
@@ -180,6 +190,15 @@ def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
         yield dataset
     for wrapped in inner:
         yield from _datasets(wrapped)
+
+
+def _places(dataset: ConfigDict) -> tuple[list[Path], list[Path]]:
+    """Folders and list files that a data set reads; mmpretrain's ImageNet names them by split."""
+    root = Path(dataset.get('data_root') or '')
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
+    files = [root / dataset.ann_file] if dataset.get('ann_file') else []
+    return [root / folder for folder in prefixes], files
 
 
 def _has_files(folder: Path) -> bool:
@@ -199,6 +218,27 @@ def _enable_amp(cfg: Config) -> None:
         cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
     else:
         cfg.optim_wrapper.update(type='AutocastOptimWrapper')
+
+
+def _write_predictions(cfg: Config, folder: str) -> None:
+    if cfg.get('default_scope') == 'mmpretrain':
+        dump = {'type': 'DumpResults', 'out_file_path': str(Path(folder, 'predictions.pkl'))}
+        evaluator = cfg.test_evaluator
+        cfg.test_evaluator = [*([evaluator] if isinstance(evaluator, dict) else evaluator), dump]
+    elif isinstance(cfg.test_evaluator, dict):
+        cfg.test_evaluator.update(output_dir=folder, keep_results=True)
+    else:
+        raise ValueError('--out works with one test_evaluator, not with a list of them')
+
+
+def _draw_predictions(cfg: Config, folder: str) -> None:
+    if 'visualization' not in cfg.get('default_hooks', {}):
+        raise ValueError('--show-dir: the config has no visualization among its default_hooks')
+    if cfg.get('default_scope') == 'mmpretrain':
+        cfg.default_hooks.visualization.update(enable=True, interval=1, out_dir=folder)
+    else:
+        cfg.default_hooks.visualization.draw = True
+        cfg.visualizer.save_dir = folder
 
 
 def _enable_tta(cfg: Config) -> None:

@@ -73,8 +73,11 @@ def _load(backbone: nn.Module, state: Mapping[str, Tensor], checkpoint: str):
     try:
         return backbone.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        reason = ' '.join(str(error).split())  # torch's message has several lines
-        raise CheckpointError(f'{checkpoint} does not fit this backbone: {reason}') from error
+        first, *others = str(error).splitlines()[1:]  # torch's heading, then a line each
+        more = f' (and {len(others)} more)' if others else ''
+        raise CheckpointError(
+            f'{checkpoint} does not fit this backbone: {first.strip()}{more}'
+        ) from error
 
 
 def convert(official: Mapping[str, Tensor], checkpoint: str) -> OrderedDict[str, Tensor]:
@@ -147,7 +150,9 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
     try:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location=map_location, weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except PermissionError:
+        raise
+    except Exception as error:  # on damaged files torch's reader lets out errors of every kind
         raise CheckpointError(
             f'not a checkpoint of tensors and plain containers, or cut off while it was written: '
             f'{checkpoint} ({_reason(error)})'
@@ -202,4 +207,6 @@ def _reason(error: Exception) -> str:
     """The sentence of torch's long message that says what was met."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(('Unsupported', 'Can only', 'Trying to'))]
-    return (telling or lines or ['the file ends too early'])[0]
+    if telling or (lines and isinstance(error, pickle.UnpicklingError | RuntimeError)):
+        return (telling or lines)[0]
+    return 'the file ends too early' if isinstance(error, EOFError) else f'damaged: {error!r}'

@@ -20,7 +20,6 @@ model = dict(
         out_indices=(3, 5, 7, 11),
         final_norm=False,
         drop_path_decay=True,
-        init_cfg=None,
     ),
     neck=dict(type='Feature2Pyramid', embed_dim=192, rescales=[4, 2, 1, 0.5], norm_cfg=norm_cfg),
     decode_head=dict(

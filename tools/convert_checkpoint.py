@@ -1,0 +1,57 @@
+"""Convert official ViL weights for OpenMMLab: `python tools/convert_checkpoint.py SRC DST`."""
+
+from __future__ import annotations
+
+import argparse
+
+from vil_mm.models.conversion import TARGETS, Conversion, convert_checkpoint
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('src', help='file in any of the layouts that docs/checkpoints.md lists')
+    parser.add_argument('dst', help='file to write')
+    parser.add_argument(
+        '--to',
+        choices=TARGETS,
+        default='classifier',
+        help='names of an mmpretrain classifier, or of the backbone alone; '
+        'official: from ours back to those of the authors',
+    )
+    parser.add_argument('--force', action='store_true', help='replace DST if it is there')
+    return parser
+
+
+def report(done: Conversion, dst: str) -> str:
+    description = done.description
+    layout = f'{description.layout} layout' if description.layout else 'names of this package'
+    classes = f', {description.num_classes} classes' if description.num_classes else ''
+    lines = [
+        f'model:   {description}{classes}',
+        f'layout:  {layout}, {description.num_parameters:,} parameters',
+        f'sha256:  {done.sha256}',
+        f'written: {dst}, {done.num_tensors} tensors, {done.num_parameters:,} parameters',
+        f'use as:  VisionLSTM({_options(done.backbone)})',
+    ]
+    if done.head:
+        lines.append(f'         LinearClsHead({_options(done.head)})')
+    lines.append('         (stride, traversal and the kind of pooling are not in the weights)')
+    return '\n'.join(lines)
+
+
+def _options(options: dict) -> str:
+    return ', '.join(f'{name}={value!r}' for name, value in options.items())
+
+
+def main() -> None:
+    arguments = parser()
+    args = arguments.parse_args()
+    try:
+        done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
+    except (OSError, ValueError) as error:
+        arguments.exit(2, f'{arguments.prog}: {error}\n')
+    print(report(done, args.dst))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,134 @@
+"""What model a state dict belongs to, read from names and shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from vil_mm.checkpoints.layouts import CLASS_TOKEN, HEAD, PATCH, POOL_NORM, POSITION, read_naming
+from vil_mm.checkpoints.official import from_official, is_official
+
+# channels, layers -> the paper's name
+MODELS = {
+    (192, 24): 'ViL-T',
+    (192, 29): 'ViL-T+',
+    (384, 24): 'ViL-S',
+    (384, 26): 'ViL-S+',
+    (768, 24): 'ViL-B',
+    (1024, 48): 'ViL-L',
+}
+_AFTER_POOLING = (f'{POOL_NORM}.weight', f'{HEAD}.weight')
+_LAYER = re.compile(r'backbone\.blocks\.([0-9]+)\.layers\.([01])\.')
+_SCAN = re.compile(r'backbone\.blocks\.[0-9]+\.layers\.[01]\.scans\.([0-9])\.')
+
+
+@dataclass(frozen=True)
+class Description:
+    """A ViL as its weights show it; stride and traversal leave no trace in them.
+
+    Attributes:
+        version: Generation of the architecture.
+        layout: 'raw' or 'inference' of the authors, ``None`` for our own names.
+        embed_dims: Channels D of a token.
+        num_layers: Directed layers.
+        num_scans: Sets of weights in a layer: 1, or 2 of 'bidirectional', 4 of 'quad'.
+        in_channels: Channels of the image.
+        patch_size: Side of a patch in pixels.
+        grid: Rows and columns of the position embedding.
+        class_token: Whether there is a token to insert in the middle of the sequence.
+        pooled_width: Channels after pooling, where a norm or a head tells them.
+        num_classes: Of the head, if there is one.
+        num_parameters: Numbers in all tensors of backbone and head.
+    """
+
+    version: int
+    layout: str | None
+    embed_dims: int
+    num_layers: int
+    num_scans: int
+    in_channels: int
+    patch_size: int
+    grid: tuple[int, int]
+    class_token: bool
+    pooled_width: int | None
+    num_classes: int | None
+    num_parameters: int
+
+    @property
+    def name(self) -> str:
+        """As in the paper, e.g. 'ViL-T'; 'ViL' for sizes that it does not have."""
+        return MODELS.get((self.embed_dims, self.num_layers), 'ViL')
+
+    @property
+    def architecture(self) -> tuple:
+        """What two state dicts must share for one's layers to fit the other's model."""
+        patch = self.in_channels, self.patch_size
+        return self.version, self.embed_dims, self.num_layers, self.num_scans, *patch
+
+    def __str__(self) -> str:
+        scans = f' of {self.num_scans} scans' if self.num_scans > 1 else ''
+        image = f', images of {self.in_channels} channels' if self.in_channels != 3 else ''
+        rows, columns = self.grid
+        return (
+            f'{self.name} version {self.version} ({self.embed_dims} channels, {self.num_layers} '
+            f'layers{scans}, patches of {self.patch_size}, grid {rows}x{columns}{image})'
+        )
+
+
+def describe(state_dict: Mapping[str, Tensor]) -> Description:
+    """Describe official weights, those of a model of ours, or those of its backbone alone.
+
+    Names are read, and the shapes that give the sizes; that the others fit these is not checked.
+    Other parts of a model (a neck, a decode head) do not matter.
+
+    Raises:
+        ValueError: They are not of a ViL, or not all there.
+    """
+    layout = None
+    if is_official(state_dict.get('state_dict', state_dict)):
+        state_dict = state_dict.get('state_dict', state_dict)
+        layout = read_naming(state_dict).layout.name
+        state_dict = from_official(state_dict)
+    elif not any(key.startswith('backbone.') for key in state_dict):
+        state_dict = {f'backbone.{key}': value for key, value in state_dict.items()}
+    return _describe(state_dict, layout)
+
+
+def _describe(state_dict: Mapping[str, Tensor], layout: str | None) -> Description:
+    layers = {found.groups() for found in map(_LAYER.match, state_dict) if found}
+    scans = {found[1] for found in map(_SCAN.match, state_dict) if found}
+    dim, in_channels, patch_size, _ = _shape(state_dict, f'{PATCH}.weight', 4)
+    _, rows, columns, _ = _shape(state_dict, POSITION, 4)
+    conv = 'backbone.blocks.0.layers.0.scans.0.conv.weight'
+    pooled = [_shape(state_dict, key, 1, 2)[-1] for key in _AFTER_POOLING if key in state_dict]
+    head = f'{HEAD}.weight'
+    return Description(
+        version=1 if len(_shape(state_dict, conv, 3, 4)) == 3 else 2,
+        layout=layout,
+        embed_dims=dim,
+        num_layers=len(layers),
+        num_scans=len(scans),
+        in_channels=in_channels,
+        patch_size=patch_size,
+        grid=(rows, columns),
+        class_token=f'backbone.{CLASS_TOKEN}' in state_dict,
+        pooled_width=pooled[0] if pooled else None,
+        num_classes=_shape(state_dict, head, 2)[0] if head in state_dict else None,
+        num_parameters=sum(
+            value.numel()
+            for key, value in state_dict.items()
+            if key.startswith(('backbone.', f'{HEAD}.')) and isinstance(value, Tensor)
+        ),
+    )
+
+
+def _shape(state_dict: Mapping[str, Tensor], key: str, *num_axes: int) -> tuple[int, ...]:
+    if key not in state_dict:
+        raise ValueError(f'not the weights of a ViL: {key} is missing')
+    shape = tuple(getattr(state_dict[key], 'shape', ()))
+    if len(shape) not in num_axes or 0 in shape:
+        raise ValueError(f'not the weights of a ViL: {key} has the shape {shape}')
+    return shape

@@ -1,0 +1,207 @@
+"""Official weights from their file into one of our own, checked and written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+from torch import Size, Tensor, nn
+
+from vil_mm.checkpoints import Description, describe, is_official, to_official
+from vil_mm.checkpoints.official import shorten
+from vil_mm.models.backbones.vision_lstm import ARCHS, VisionLSTM
+from vil_mm.models.pretrained import CheckpointError, convert, read_state_dict
+from vil_mm.version import __version__
+
+TARGETS = ('classifier', 'backbone', 'official')
+_TRAVERSALS = {1: 'alternating', 2: 'bidirectional', 4: 'quad'}  # one of those with so many scans
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What a file holds and what it has become.
+
+    Attributes:
+        description: Of the source.
+        sha256: Of the source's bytes.
+        num_tensors: Tensors written.
+        num_parameters: Numbers in them.
+        backbone: Options of the ``VisionLSTM`` that the weights fit.
+        head: Options of the ``LinearClsHead``, if the source has a head.
+    """
+
+    description: Description
+    sha256: str
+    num_tensors: int
+    num_parameters: int
+    backbone: dict
+    head: dict | None
+
+
+def convert_checkpoint(
+    source: str | Path, target: str | Path, to: str = 'classifier', overwrite: bool = False
+) -> Conversion:
+    """Convert a file.
+
+    Args:
+        source: File in any of the authors' layouts; one of ours if ``to`` is 'official'.
+        target: File to write: ``{'state_dict': ..., 'meta': ...}`` as mmengine loads it. It appears
+            complete or not at all.
+        to: 'classifier' for the names of an mmpretrain ``ImageClassifier``; 'backbone' for those of
+            the backbone alone, without the head; 'official' for the way back.
+        overwrite: Replace a file that is there.
+
+    Raises:
+        OSError: Source or target cannot be read or written, or the target exists.
+        CheckpointError: The source is not a whole ViL in the layout that is asked for.
+    """
+    source, target = Path(source), Path(target)
+    _check_target(source, target, overwrite)
+    stored = read_state_dict(str(source))
+    description = _describe(stored, source, official=to != 'official')
+    ours = stored if to == 'official' else convert(stored, str(source))
+    check_shapes(ours, description, str(source))
+    state, sha256 = _rename(ours, to, source), _sha256(source)
+    write_atomically({'state_dict': state, 'meta': _meta(description, source, sha256)}, target)
+    num_parameters = sum(tensor.numel() for tensor in state.values())
+    options = backbone_options(description), head_options(description)
+    return Conversion(description, sha256, len(state), num_parameters, *options)
+
+
+def _check_target(source: Path, target: Path, overwrite: bool) -> None:
+    if target.is_dir():
+        raise IsADirectoryError(f'{target} is a folder: name the file to write')
+    if target.exists() and source.exists() and target.samefile(source):
+        raise FileExistsError(f'{target} is the source itself: name another file to write')
+    if target.exists() and not overwrite:
+        raise FileExistsError(f'{target} exists: name another file, or add --force to replace it')
+
+
+def _describe(stored: Mapping[str, Tensor], source: Path, official: bool) -> Description:
+    if is_official(stored) != official:
+        wanted = "a ViL in one of the authors' layouts" if official else 'a ViL under our own names'
+        raise CheckpointError(
+            f'{source} does not hold {wanted}: its keys look like {shorten(stored)}'
+        )
+    try:
+        return describe(stored)
+    except ValueError as error:
+        raise CheckpointError(f'{source}: {error}') from error
+
+
+def check_shapes(state: Mapping[str, Tensor], description: Description, source: str) -> None:
+    """Compare every tensor with the model that the state dict claims to be of.
+
+    Raises:
+        CheckpointError: Names the first that differs.
+    """
+    expected = _expected_shapes(description, source)
+    wrong = [key for key in state if key in expected and state[key].shape != expected[key]]
+    if wrong:
+        key, more = wrong[0], f' (and {len(wrong) - 1} more differ)' if wrong[1:] else ''
+        raise CheckpointError(
+            f'{source} is damaged or no ViL: {key} has the shape {tuple(state[key].shape)}, but '
+            f'{description} needs {tuple(expected[key])}{more}'
+        )
+
+
+def _expected_shapes(description: Description, source: str) -> dict[str, Size]:
+    options = backbone_options(description)
+    options.setdefault('in_channels', description.in_channels)
+    model = nn.Module()
+    try:
+        with torch.device('meta'):
+            model.backbone = VisionLSTM(**options)
+            model.head = nn.Module()
+            model.head.fc = nn.Linear(description.pooled_width or 1, description.num_classes or 1)
+    except ValueError as error:
+        raise CheckpointError(f'{source} holds no ViL that can be built: {error}') from error
+    return {key: value.shape for key, value in model.state_dict().items()}
+
+
+def backbone_options(description: Description) -> dict:
+    """Options of a ``VisionLSTM`` for these weights, as far as weights tell."""
+    d = description
+    sizes = {'embed_dims': d.embed_dims, 'num_layers': d.num_layers}
+    height, width = (side * d.patch_size for side in d.grid)
+    options = {
+        'arch': next((name for name, arch in ARCHS.items() if arch == sizes), sizes),
+        'version': d.version,
+        'img_size': height if height == width else (height, width),
+        'patch_size': d.patch_size,
+        'out_type': _out_type(d),
+    }
+    if d.num_scans > 1:
+        options['traversal'] = _TRAVERSALS[d.num_scans]
+    if d.in_channels != 3:
+        options['in_channels'] = d.in_channels
+    return options
+
+
+def _out_type(description: Description) -> str:
+    if description.class_token:
+        return 'middle_cls'
+    if description.pooled_width is None:
+        return 'featmap'
+    if description.pooled_width == 2 * description.embed_dims:
+        return 'bilateral_concat'
+    return 'bilateral_avg'  # of those that keep the width it is the one of the published files
+
+
+def head_options(description: Description) -> dict | None:
+    """Options of a ``LinearClsHead`` for these weights; ``None`` if there is no head."""
+    if description.num_classes is None:
+        return None
+    return {'num_classes': description.num_classes, 'in_channels': description.pooled_width}
+
+
+def _rename(ours: OrderedDict[str, Tensor], to: str, source: Path) -> Mapping[str, Tensor]:
+    if to == 'classifier':
+        return ours
+    if to == 'backbone':
+        inside = (key for key in ours if key.startswith('backbone.'))
+        return OrderedDict((key.removeprefix('backbone.'), ours[key]) for key in inside)
+    try:
+        return to_official(ours)
+    except ValueError as error:
+        raise CheckpointError(f'{source}: {error}') from error
+
+
+def _meta(description: Description, source: Path, sha256: str) -> dict:
+    return {
+        'source': source.name,
+        'sha256': sha256,
+        'layout': description.layout,
+        'version': description.version,
+        'model': str(description),
+        'vil_mm_version': __version__,
+        'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+    }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open('rb') as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def write_atomically(content: dict, target: Path) -> None:
+    """``torch.save`` to a temporary file beside the target that then takes its name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
+    try:
+        with temporary.open('wb') as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
