@@ -98,6 +98,7 @@ setup(
     ],
     python_requires='>=3.10',
     packages=find_packages(include=['vil_mm', 'vil_mm.*']),
+    package_data={'vil_mm.datasets': ['imagenet_wnids.txt']},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     cmdclass={'build_py': BuildWithMim},

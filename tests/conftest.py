@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import vil_mm  # noqa: F401  first: it may have to help torchvision, which mmpretrain imports
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # configs/upernet_vil_t_drawn.py, every size of it shrunk; {...} is filled in below.

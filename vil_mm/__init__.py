@@ -24,4 +24,4 @@ CONFIG_DIR: Path = _find_config_dir()
 check_stack()
 import_torchvision()  # before mmpretrain does, which the registered models build on
 
-from vil_mm import datasets, engine, models  # noqa: F401
+from vil_mm import datasets, engine, evaluation, models  # noqa: F401

@@ -35,9 +35,12 @@ def test_all_configs_are_here() -> None:
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_opens_with_its_command(name: str) -> None:
     comment = (vil_mm.CONFIG_DIR / name).read_text().split('_base_')[0]
-    assert f'python tools/train.py configs/{name}' in comment
     cfg = load(name)
     assert 'vil_mm' in cfg.custom_imports.imports
+    if cfg.get('train_cfg') is None:  # for evaluation only
+        assert f'python tools/test.py configs/{name}' in comment
+        return
+    assert f'tools/train.py configs/{name}' in comment
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
     assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
 

@@ -1,6 +1,21 @@
 """Data sets, samplers and transforms; importing this package registers them with MMEngine."""
 
 from vil_mm.datasets.drawn import DrawnDataset, draw_dataset
+from vil_mm.datasets.imagenet import CORRUPTIONS, ImageNetC, ImageNetFolders, imagenet_wnids
+from vil_mm.datasets.mixing import ReversedCutMix, ReversedMixup
 from vil_mm.datasets.replay import ReplayableInfiniteSampler, SeedAugmentation
+from vil_mm.datasets.three_augment import ThreeAugment
 
-__all__ = ['DrawnDataset', 'ReplayableInfiniteSampler', 'SeedAugmentation', 'draw_dataset']
+__all__ = [
+    'CORRUPTIONS',
+    'DrawnDataset',
+    'ImageNetC',
+    'ImageNetFolders',
+    'ReplayableInfiniteSampler',
+    'ReversedCutMix',
+    'ReversedMixup',
+    'SeedAugmentation',
+    'ThreeAugment',
+    'draw_dataset',
+    'imagenet_wnids',
+]

@@ -1,0 +1,23 @@
+# The fine-tuning of finetune_e20.py over 5 epochs, one of them warm-up.
+_base_ = './finetune_e20.py'
+
+updates_per_epoch = 1251  # 1,281,167 images // 1024
+max_iters = 5 * updates_per_epoch
+warmup_iters = updates_per_epoch
+peak_lr = 1e-5
+end_lr = 1e-6
+
+param_scheduler = [
+    dict(
+        type='LinearLR', start_factor=1 / (warmup_iters + 1), by_epoch=False, end=warmup_iters + 1
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_iters - 1 - warmup_iters,
+        eta_min_ratio=end_lr / peak_lr,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=updates_per_epoch)

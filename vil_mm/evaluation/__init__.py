@@ -1,0 +1,5 @@
+"""Metrics; importing this package registers them with MMEngine."""
+
+from vil_mm.evaluation.metrics import CorruptionAccuracy, SubsetAccuracy
+
+__all__ = ['CorruptionAccuracy', 'SubsetAccuracy']
