@@ -25,7 +25,7 @@ import vil_mm
 from vil_mm.datasets import ReplayableInfiniteSampler
 from vil_mm.datasets.replay import SeededIndex, seed_everything
 
-TRAINED = {'imagenet_192': 192, 'imagenet_224': 224, 'imagenet100_128': 128, 'imagenette': 96}
+TRAINED = {'imagenet_192': 192, 'imagenet_224': 224, 'imagenet100_128': 128, 'imagenette': 64}
 # config -> short side, crop
 EVALUATED = {name: (size, size) for name, size in TRAINED.items()} | {
     'imagenet_a': (224, 224),
@@ -158,8 +158,12 @@ def test_training_step_by_step(files, name):
 
 @pytest.mark.parametrize('name', TRAINED)
 def test_recipes_differ_in_the_size_alone(name):
+    """And Imagenette, of few and small pictures, in how much a crop keeps at least."""
     steps, others = config(name).train_pipeline, config('imagenet_192').train_pipeline
     assert steps[2].pop('scale') == TRAINED[name] and others[2].pop('scale') == 192
+    least = 0.35 if name == 'imagenette' else 0.08
+    assert steps[2].pop('crop_ratio_range') == (least, 1.0)
+    assert others[2].pop('crop_ratio_range') == (0.08, 1.0)
     assert steps == others
 
 
@@ -290,12 +294,12 @@ def on_one_process(loader: dict, data_root: Path) -> dict:
 def test_training_batches(folders):
     """A batch is one uint8 tensor; the seed of the sample alone makes its picture."""
     cfg = config('imagenette')
-    assert cfg.train_dataloader.pop('batch_size') == 64
+    assert cfg.train_dataloader.pop('batch_size') == 32
     settings = dict(on_one_process(cfg.train_dataloader, folders), batch_size=8)
     loader = Runner.build_dataloader(settings, seed=0)
     assert isinstance(loader.sampler, ReplayableInfiniteSampler) and loader.drop_last
     batch = next(iter(loader))
-    assert batch['inputs'].shape == (8, 3, 96, 96) and batch['inputs'].dtype == torch.uint8
+    assert batch['inputs'].shape == (8, 3, 64, 64) and batch['inputs'].dtype == torch.uint8
     labels = [int(sample.gt_label) for sample in batch['data_samples']]
     assert len(set(labels)) > 1 and set(labels) <= set(range(10))
     seed_everything(99)
