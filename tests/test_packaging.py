@@ -32,7 +32,7 @@ def run(command: list[str], cwd: Path) -> None:
 
 
 def sources_of(folder: str) -> set[str]:
-    """Returns the Python, shell and text files of a folder of the repository, relative to the root."""
+    """Returns the Python, shell and text files of a folder, relative to the root."""
     found = [path for path in (ROOT / folder).rglob('*') if path.suffix in ('.py', '.sh', '.txt')]
     return {path.relative_to(ROOT).as_posix() for path in found}
 

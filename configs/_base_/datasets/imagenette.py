@@ -1,5 +1,5 @@
-# Imagenette, 10 easy classes of ImageNet, at 64 px; docs/datasets.md. The pipeline of imagenet_192.py
-# but for crops of at least 0.35 of the area, not 0.08: little is left of a picture of this size.
+# Imagenette, 10 easy classes of ImageNet, at 64 px; docs/datasets.md. The pipeline of
+# imagenet_192.py, but crops keep at least 0.35 of the area, not 0.08: pictures are small.
 _base_ = './imagenet_192.py'
 
 data_root = 'data/imagenette'
