@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The main job in small: trains UperNet on ViL-T for two steps on a dozen real images, tests the
-# checkpoint that this wrote, and looks for the score and the pictures a user would look for.
-# VIL_MM_TEST_DATA names the folder with the images, in ade20k_mini/.
+# checkpoint that this wrote, and looks for the score and the pictures a user would look for. Then a
+# classifier, in the same way.
+# VIL_MM_TEST_DATA names the folder with the images, in ade20k_mini/ and imagenette_mini/.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -49,3 +50,21 @@ score=$(grep -oE 'mIoU: +[0-9.]+' "$work/test.log" | tail -n 1) || fail 'testing
 pictures=$(find "$work" -name '*.png' -o -name '*.jpg' | wc -l)
 ((pictures > 0)) || fail 'testing wrote no picture' test
 echo "main job: trained and tested, $score, $pictures pictures"
+
+config=configs/vil_t_imagenette_cpu.py
+data=$VIL_MM_TEST_DATA/imagenette_mini
+if [ ! -d "$data" ]; then
+    echo 'main job: classifier skipped, VIL_MM_TEST_DATA names no folder with imagenette_mini/'
+    exit 0
+fi
+mapfile -t loaders < <(loader_options train_dataloader val_dataloader test_dataloader)
+
+echo 'main job: training a classifier for 2 steps and testing it'
+.venv/bin/python tools/train.py "$config" --work-dir "$work/cls" --cfg-options "${loaders[@]}" \
+    train_cfg.max_iters=2 train_cfg.val_interval=2 default_hooks.checkpoint.interval=2 \
+    >"$work/train.log" 2>&1 || fail 'training a classifier failed' train
+.venv/bin/python tools/test.py "$config" "$work/cls/iter_2.pth" --work-dir "$work/cls_test" \
+    --cfg-options "${loaders[@]}" >"$work/test.log" 2>&1 || fail 'testing a classifier failed' test
+score=$(grep -oE 'accuracy/top1: +[0-9.]+' "$work/test.log" | tail -n 1) \
+    || fail 'testing printed no accuracy' test
+echo "main job: classifier trained and tested, $score"

@@ -11,6 +11,7 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(arch='base', img_size=192, drop_path_rate=0.2),
+    # activation checkpointing: the same result from much less memory
+    backbone=dict(arch='base', img_size=192, drop_path_rate=0.2, with_cp=True),
     head=dict(in_channels=1536),
 )

@@ -11,8 +11,8 @@ _base_ = [
 
 batch_size = 32
 updates_per_epoch = 295  # 9,469 images // 32
-max_iters = 2400
-warmup_iters = 120
+max_iters = 2000
+warmup_iters = 100
 peak_lr = 1e-3
 end_lr = 1e-6
 
@@ -40,5 +40,5 @@ param_scheduler = [
         end=max_iters,
     ),
 ]
-train_cfg = dict(max_iters=max_iters, val_interval=300)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=300))
+train_cfg = dict(max_iters=max_iters, val_interval=250)
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=250))

@@ -11,7 +11,8 @@ _base_ = [
 ]
 
 model = dict(
-    backbone=dict(arch='base', drop_path_rate=0.2),
+    # activation checkpointing: the same result from much less memory
+    backbone=dict(arch='base', drop_path_rate=0.2, with_cp=True),
     head=dict(in_channels=768),
 )
 train_dataloader = dict(batch_size=256)

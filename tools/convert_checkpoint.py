@@ -31,11 +31,13 @@ def report(done: Conversion, dst: str) -> str:
         f'layout:  {layout}, {description.num_parameters:,} parameters',
         f'sha256:  {done.sha256}',
         f'written: {dst}, {done.num_tensors} tensors, {done.num_parameters:,} parameters',
-        f'use as:  VisionLSTM({_options(done.backbone)})',
     ]
+    if done.backbone:
+        lines.append(f'use as:  VisionLSTM({_options(done.backbone)})')
     if done.head:
         lines.append(f'         LinearClsHead({_options(done.head)})')
-    lines.append('         (stride, traversal and the kind of pooling are not in the weights)')
+    if done.backbone:
+        lines.append('         (stride, traversal and the kind of pooling are not in the weights)')
     return '\n'.join(lines)
 
 

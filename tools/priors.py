@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from mmengine.config import Config, DictAction
 
 import vil_mm  # noqa: F401  registers data sets and transforms
 from vil_mm.analysis.linear import linear_scores
 from vil_mm.analysis.priors import prior_scores
+from vil_mm.engine.checks import check_data
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,6 +34,10 @@ def main() -> None:
     args = parse_args()
     cfg = Config.fromfile(args.config)
     cfg.merge_from_dict(args.cfg_options or {})
+    try:
+        check_data(cfg, 'train', 'val')
+    except FileNotFoundError as error:
+        sys.exit(f'priors.py: {error}')
     if cfg.get('default_scope') == 'mmpretrain':
         print(f'{"guess":<22}{"top-1":>8}')
         for name, top1 in linear_scores(cfg).items():

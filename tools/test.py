@@ -1,8 +1,9 @@
-"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints its mIoU."""
+"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints its mIoU or accuracy."""
 
 from mmengine.runner import Runner
 
 import vil_mm  # noqa: F401  registers models, data sets and hooks
+from vil_mm.datasets import DatasetError
 from vil_mm.engine.cli import config_of, run_parser
 from vil_mm.engine.launch import prepare_testing
 from vil_mm.models.pretrained import CheckpointError
@@ -11,11 +12,16 @@ from vil_mm.models.pretrained import CheckpointError
 def main() -> None:
     parser = run_parser('Evaluate a checkpoint')
     parser.add_argument('checkpoint', help='weights of the whole model')
-    parser.add_argument('--out', metavar='DIR', help='write the predicted label maps to DIR')
+    parser.add_argument(
+        '--out',
+        metavar='DIR',
+        help='write predicted label maps or, of a classifier, predictions.pkl to DIR',
+    )
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
-        help='draw input, ground truth and prediction side by side, in DIR/vis_data/vis_image',
+        help='draw predictions: of segmentation beside input and ground truth, in '
+        'DIR/vis_data/vis_image; of a classifier on the images, in DIR',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     args = parser.parse_args()
@@ -26,7 +32,7 @@ def main() -> None:
         parser.exit(2, f'{parser.prog}: {error}\n')
     try:
         Runner.from_cfg(cfg).test()
-    except CheckpointError as error:  # weights that turn out not to be this model's
+    except (CheckpointError, DatasetError) as error:  # seen when model and data are built
         parser.exit(2, f'{parser.prog}: {error}\n')
 
 

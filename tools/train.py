@@ -1,8 +1,9 @@
-"""Train a model: `python tools/train.py configs/upernet_vil_t_512x512_ade20k.py`."""
+"""Train a model: `python tools/train.py CONFIG`."""
 
 from mmengine.runner import Runner
 
 import vil_mm  # noqa: F401  registers models, data sets and hooks
+from vil_mm.datasets import DatasetError
 from vil_mm.engine.cli import config_of, run_parser
 from vil_mm.engine.launch import prepare_training
 from vil_mm.models.pretrained import CheckpointError
@@ -25,7 +26,7 @@ def main() -> None:
         parser.exit(2, f'{parser.prog}: {error}\n')
     try:
         Runner.from_cfg(cfg).train()
-    except CheckpointError as error:  # weights that turn out not to be this model's
+    except (CheckpointError, DatasetError) as error:  # seen when model and data are built
         parser.exit(2, f'{parser.prog}: {error}\n')
 
 

@@ -8,7 +8,13 @@ from pathlib import Path
 import pytest
 from mmengine.registry import DATASETS, init_default_scope
 
-from vil_mm.datasets import CORRUPTIONS, ImageNetC, ImageNetFolders, imagenet_wnids
+from vil_mm.datasets import (
+    CORRUPTIONS,
+    DatasetError,
+    ImageNetC,
+    ImageNetFolders,
+    imagenet_wnids,
+)
 
 # what anyone knows of the classes: tench, goldfish, house finch, toilet tissue
 KNOWN = {'n01440764': 0, 'n01443537': 1, 'n01532829': 12, 'n15075141': 999}
@@ -82,14 +88,14 @@ def test_first_classes(tmp_path):
     assert dataset.metainfo['class_indices'] == tuple(range(100))
     assert len(dataset.metainfo['classes']) == 100
     shutil.rmtree(tmp_path / wnids[7])
-    with pytest.raises(ValueError, match=f'99 folders of classes, expected 100.*{wnids[7]}'):
+    with pytest.raises(DatasetError, match=f'99 folders of classes, expected 100.*{wnids[7]}'):
         ImageNetFolders(data_root=str(tmp_path), first_classes=100)
 
 
 @pytest.mark.parametrize(('expected', 'why'), [(200, 'another set'), (3, 'incomplete')])
 def test_number_of_folders(tmp_path, expected, why):
     make(tmp_path, KNOWN)
-    with pytest.raises(ValueError, match=f'4 folders of classes, expected {expected}: .*{why}'):
+    with pytest.raises(DatasetError, match=f'4 folders of classes, expected {expected}: .*{why}'):
         ImageNetFolders(data_root=str(tmp_path), num_folders=expected)
 
 
@@ -104,21 +110,21 @@ def test_missing_classes_are_named_where_all_have_to_be_there(tmp_path):
 
 def test_other_folders_are_refused_by_name(tmp_path):
     make(tmp_path, [*KNOWN, 'tench', 'n99999999'])
-    with pytest.raises(ValueError, match='no classes of ImageNet-1K: n99999999, tench;'):
+    with pytest.raises(DatasetError, match='no classes of ImageNet-1K: n99999999, tench;'):
         ImageNetFolders(data_root=str(tmp_path))
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r'no folder .*imagenet-a.*docs/datasets\.md'):
+    with pytest.raises(DatasetError, match=r'no folder .*imagenet-a.*docs/datasets\.md'):
         ImageNetFolders(data_root=str(tmp_path / 'imagenet-a'))
-    with pytest.raises(FileNotFoundError, match=f'no image in {tmp_path}'):
+    with pytest.raises(DatasetError, match=f'no image in {tmp_path}'):
         ImageNetFolders(data_root=str(tmp_path))
 
 
 def test_a_folder_without_images_is_named(tmp_path):
     make(tmp_path, KNOWN)
     (tmp_path / 'n01532829' / 'n01532829_0.JPEG').unlink()
-    with pytest.raises(FileNotFoundError, match='no image in n01532829 of'):
+    with pytest.raises(DatasetError, match='no image in n01532829 of'):
         ImageNetFolders(data_root=str(tmp_path))
 
 
@@ -167,12 +173,14 @@ def test_missing_parts_of_imagenet_c_are_named(corrupted, tmp_path):
     root = tmp_path / 'copy'
     shutil.copytree(corrupted, root)
     shutil.rmtree(root / 'fog' / '3')
-    with pytest.raises(FileNotFoundError, match=r'1 of 95 parts.*fog/3; expected'):
+    with pytest.raises(DatasetError, match=r'1 of 95 parts.*fog/3; expected'):
         ImageNetC(data_root=str(root))
     shutil.rmtree(root / 'spatter')
-    with pytest.raises(FileNotFoundError, match=r'6 of 95 parts.*fog/3.*and 1 more'):
+    with pytest.raises(DatasetError, match=r'6 of 95 parts.*fog/3.*and 1 more'):
         ImageNetC(data_root=str(root))
-    with pytest.raises(ValueError, match=r'gaussian_noise/1 has 2 folders of classes, expected 9'):
+    with pytest.raises(
+        DatasetError, match=r'gaussian_noise/1 has 2 folders of classes, expected 9'
+    ):
         ImageNetC(data_root=str(corrupted), num_folders=9)
 
 

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import published
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
-from vil_mm.engine.hooks import RequireWeightsHook, SeedIterationHook
+from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
 from vil_mm.models import VisionLSTM
 from vil_mm.models.pretrained import CheckpointError
 
@@ -207,3 +208,24 @@ def test_registered():
     assert isinstance(HOOKS.build(dict(type='SeedIterationHook')), SeedIterationHook)
     hook = HOOKS.build(dict(type='RequireWeightsHook'))
     assert hook.prefix == 'backbone.'
+
+
+@pytest.mark.parametrize(
+    ('batch', 'processes', 'steps', 'warns'),
+    [(256, 8, 1, False), (128, 8, 2, False), (256, 4, 1, True), (256, 1, 1, True)],
+)
+def test_a_batch_that_is_not_the_recipes(monkeypatch, caplog, batch, processes, steps, warns):
+    monkeypatch.setattr('vil_mm.engine.hooks.get_world_size', lambda: processes)
+    runner = runner_of(nn.Identity())
+    runner.optim_wrapper = SimpleNamespace(_accumulative_counts=steps)
+    loader, scale = dict(batch_size=batch), dict(base_batch_size=2048, enable=False)
+    runner.cfg = Config(dict(train_dataloader=loader, auto_scale_lr=scale))
+    BatchSizeHook().before_train(runner)
+    assert bool(caplog.records) == warns
+    if warns:
+        assert f'{batch * processes * steps} images' in caplog.text and '2048' in caplog.text
+        assert f'train_dataloader.batch_size={2048 // processes}' in caplog.text
+    runner.cfg.pop('auto_scale_lr')
+    caplog.clear()
+    BatchSizeHook().before_train(runner)
+    assert not caplog.records

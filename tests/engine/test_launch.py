@@ -12,14 +12,8 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine.launch import (
-    DATA_PAGE,
-    check_checkpoint,
-    check_data,
-    prepare_testing,
-    prepare_training,
-    read_config,
-)
+from vil_mm.engine.checks import DATA_PAGE, check_checkpoint, check_data
+from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
 from vil_mm.models import VisionLSTM
 from vil_mm.models.pretrained import CheckpointError
 

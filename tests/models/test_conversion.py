@@ -13,6 +13,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
+from torch import nn
 
 from vil_mm import __version__
 from vil_mm.models import VisionLSTM, conversion
@@ -249,9 +250,43 @@ def test_wrong_files(source, tmp_path, what: str) -> None:
         source.write_bytes(content[what])
     with pytest.raises((CheckpointError, FileNotFoundError)) as error:
         convert_checkpoint(source, tmp_path / 'out.pth')
-    assert str(source) in str(error.value) and len(str(error.value).splitlines()) == 1
+    message = str(error.value)
+    assert str(source) in message and len(message.splitlines()) == 1
+    assert 'can still be loaded' not in message
     assert not ran.exists(), 'code in the file was run'
     assert_nothing_written(tmp_path, *(() if what == 'gone' else ('in.th',)))
+
+
+def test_the_reason_of_a_refusal_is_given(source, tmp_path) -> None:
+    torch.save(nn.Linear(2, 2), source)
+    with pytest.raises(CheckpointError) as error:
+        convert_checkpoint(source, tmp_path / 'out.pth')
+    assert 'Unsupported global: GLOBAL torch.nn.modules.linear.Linear)' in str(error.value)
+    assert 'can still be loaded' not in str(error.value)
+    assert_nothing_written(tmp_path, 'in.th')
+
+
+@pytest.mark.parametrize('kind', ['integers', 'sparse'])
+def test_weights_that_are_no_plain_numbers(tmp_path, kind: str) -> None:
+    weights = small()
+    change = {'integers': torch.Tensor.long, 'sparse': torch.Tensor.to_sparse}[kind]
+    key = 'xlstm.blocks.1.xlstm.proj_up.weight'
+    source = published.write_published(tmp_path / 'in.th', {**weights, key: change(weights[key])})
+    with pytest.raises(CheckpointError, match='not plain floating-point'):
+        convert_checkpoint(source, tmp_path / 'out.pth')
+    assert_nothing_written(tmp_path, 'in.th')
+
+
+@pytest.mark.parametrize(
+    ('to', 'backbone', 'head'),
+    [('classifier', True, True), ('backbone', True, False), ('official', False, False)],
+)
+def test_options_are_of_what_was_written(source, tmp_path, to: str, backbone, head) -> None:
+    if to == 'official':
+        convert_checkpoint(source, tmp_path / 'ours.pth')
+        source = tmp_path / 'ours.pth'
+    done = convert_checkpoint(source, tmp_path / 'out.pth', to=to)
+    assert (done.backbone is not None, done.head is not None) == (backbone, head)
 
 
 class Touch:

@@ -136,6 +136,25 @@ def test_resumed_run_ends_with_the_weights_of_one_that_was_not_killed(
         torch.testing.assert_close(whole[key], resumed[key], rtol=0, atol=0, msg=key)
 
 
+def test_wrong_number_of_classes_on_disk_is_one_clear_line(config, run_here, tmp_path, capsys):
+    """Seen only when the data set is built, after the model."""
+    run_here('train.py', config, '--no-validate', '--cfg-options', 'train_cfg.max_iters=2')
+    folders = """
+_base_ = './tiny.py'
+test_dataloader = dict(
+    dataset=dict(_delete_=True, type='ImageNetFolders', data_root={root!r}, num_folders=200)
+)
+"""
+    root = str(tmp_path / 'few')
+    (tmp_path / 'few' / 'n01440764').mkdir(parents=True)
+    (tmp_path / 'few.py').write_text(folders.format(root=root))
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as exit_:
+        run_here('test.py', tmp_path / 'few.py', tmp_path / 'work' / 'iter_2.pth')
+    assert exit_.value.code == 2
+    assert f'test.py: {root} has 1 folders of classes, expected 200' in capsys.readouterr().err
+
+
 def test_missing_split_names_its_folder(config, run_here, capsys) -> None:
     with pytest.raises(SystemExit) as exit_:
         run_here('train.py', config, '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')

@@ -314,6 +314,14 @@ def test_training_starts_from_weights(tiny_config, checkpoint, run_here, tmp_pat
     assert all(torch.equal(start[key], end[key]) for key in start if key.startswith('backbone.'))
 
 
+def test_evaluation_only_config_does_not_train(run_here, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        run_here('train.py', TOOLS.parent / 'configs' / 'vil_t_in1k_eval.py')
+    assert exit_.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith('train.py: this config has no ') and 'tools/test.py' in line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize('tool', ['train.py', 'test.py'])
 def test_failures_end_the_process_with_a_status(tiny_config, tmp_path, tool):

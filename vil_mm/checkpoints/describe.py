@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from vil_mm.checkpoints.layouts import CLASS_TOKEN, HEAD, PATCH, POOL_NORM, POSITION, read_naming
+from vil_mm.checkpoints.layouts import (
+    CLASS_TOKEN,
+    HEAD,
+    OWN_LAYER,
+    OWN_SCAN,
+    PATCH,
+    POOL_NORM,
+    POSITION,
+    read_naming,
+)
 from vil_mm.checkpoints.official import from_official, is_official
 
 # channels, layers -> the paper's name
@@ -21,8 +29,6 @@ MODELS = {
     (1024, 48): 'ViL-L',
 }
 _AFTER_POOLING = (f'{POOL_NORM}.weight', f'{HEAD}.weight')
-_LAYER = re.compile(r'backbone\.blocks\.([0-9]+)\.layers\.([01])\.')
-_SCAN = re.compile(r'backbone\.blocks\.[0-9]+\.layers\.[01]\.scans\.([0-9])\.')
 
 
 @dataclass(frozen=True)
@@ -98,8 +104,8 @@ def describe(state_dict: Mapping[str, Tensor]) -> Description:
 
 
 def _describe(state_dict: Mapping[str, Tensor], layout: str | None) -> Description:
-    layers = {found.groups() for found in map(_LAYER.match, state_dict) if found}
-    scans = {found[1] for found in map(_SCAN.match, state_dict) if found}
+    layers = {found.groups() for found in map(OWN_LAYER.match, state_dict) if found}
+    scans = {found['scan'] for found in map(OWN_SCAN.match, state_dict) if found}
     dim, in_channels, patch_size, _ = _shape(state_dict, f'{PATCH}.weight', 4)
     _, rows, columns, _ = _shape(state_dict, POSITION, 4)
     conv = 'backbone.blocks.0.layers.0.scans.0.conv.weight'

@@ -43,6 +43,9 @@ _IN_SCAN = {
 }
 _WITH_BIAS_IN_VERSION_1 = ('conv', 'igate', 'fgate')
 _NUMBER = r'([0-9]{1,6})'
+# our own names: number of the block, of the layer in it, of the scan in that
+OWN_LAYER = re.compile(rf'backbone\.blocks\.{_NUMBER}\.layers\.([01])\.')
+OWN_SCAN = re.compile(rf'{OWN_LAYER.pattern}scans\.(?P<scan>[0-9])\.')
 _SCAN_END = re.compile(rf'xlstm\.blocks\.{_NUMBER}\.xlstm\.\w+?(?P<end>_rev|_du|_ud)(?:\.|$)')
 
 

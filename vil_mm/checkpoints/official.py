@@ -8,13 +8,19 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
-from vil_mm.checkpoints.layouts import LAYOUTS, OPTIONAL, Naming, count_layers, read_naming
+from vil_mm.checkpoints.layouts import (
+    LAYOUTS,
+    OPTIONAL,
+    OWN_LAYER,
+    OWN_SCAN,
+    Naming,
+    count_layers,
+    read_naming,
+)
 
 LISTED = 8  # keys named in a message before it says how many more there are
 _REMEMBERED = 'official_layout'  # key in the root's metadata, torch's place for a module's version
 _IGNORED = 'causal_mask'  # a buffer of very old files
-_OWN_LAYER = re.compile(r'backbone\.blocks\.([0-9]{1,6})\.layers\.([01])\.')
-_OWN_SCAN = re.compile(r'.+\.scans\.([0-9])\.')
 _SEPARATE_CONVS = re.compile(r'xlstm\..+\.conv1d_[kv](?:_rev|_du|_ud)?\.')
 
 
@@ -76,7 +82,8 @@ def to_official(
 
 def is_official(keys: Iterable[str]) -> bool:
     """Whether there are keys (a state dict will do) in one of the authors' layouts among these."""
-    return any(layout.sign.match(key) for key in keys for layout in LAYOUTS.values())
+    names = [key for key in keys if isinstance(key, str)]
+    return any(layout.sign.match(name) for name in names for layout in LAYOUTS.values())
 
 
 def shorten(keys: Iterable[str]) -> str:
@@ -96,6 +103,8 @@ def _noted_layout(state_dict: Mapping) -> str | None:
 def _weights(state_dict: Mapping) -> Mapping[str, Tensor]:
     inner = state_dict.get('state_dict')
     weights = inner if isinstance(inner, Mapping) else state_dict
+    if not all(isinstance(key, str) for key in weights):
+        raise ValueError('not a state dict: names of weights have to be strings')
     return {key: value for key, value in weights.items() if key.split('.')[-1] != _IGNORED}
 
 
@@ -105,13 +114,13 @@ def _read_own_naming(keys: Iterable[str], layout: str) -> Naming:
     Raises:
         ValueError: There is none.
     """
-    layers = {2 * int(found[1]) + int(found[2]) for found in map(_OWN_LAYER.match, keys) if found}
+    layers = {2 * int(found[1]) + int(found[2]) for found in map(OWN_LAYER.match, keys) if found}
     if not layers:
         raise ValueError(f'not a state dict of VisionLSTM: left over {shorten(keys)}')
     version = 2 if any(key.endswith('.proj_up.bias') for key in keys) else 1
     if (layout, version) not in LAYOUTS:
         raise ValueError(f"layout {layout!r} is not known; choose 'raw' or 'inference'")
-    scans = {int(found[1]) for found in map(_OWN_SCAN.match, keys) if found}
+    scans = {int(found['scan']) for found in map(OWN_SCAN.match, keys) if found}
     class_token = 'backbone.cls_token' in keys
     naming = Naming(
         LAYOUTS[layout, version], count_layers(layers), 1 + max(scans, default=0), class_token

@@ -23,6 +23,10 @@ CORRUPTIONS = (
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
+class DatasetError(ValueError):
+    """What is on disk is not the data set, or not all of it."""
+
+
 @lru_cache
 def imagenet_wnids() -> tuple[str, ...]:
     """The wnids of the 1000 classes; the place of one is its class index."""
@@ -47,9 +51,9 @@ class ImageNetFolders(CustomDataset):
         **kwargs: Of mmpretrain's ``CustomDataset``, but for ``ann_file``.
 
     Raises:
-        ValueError: If a folder is named otherwise than by a wnid of ImageNet-1K, or if folders
-            are too few or too many.
-        FileNotFoundError: If the folder of folders is not there, or one of them has no images.
+        DatasetError: If the folder of folders is not there, a folder in it is named otherwise than
+            by a wnid of ImageNet-1K or has no images, or folders are too few or too many.
+        ValueError: If options contradict each other.
     """
 
     def __init__(
@@ -82,7 +86,7 @@ class ImageNetFolders(CustomDataset):
     def find_samples(self, root: str) -> list[tuple[str, int]]:
         """The images below ``root``, as paths relative to it, each with its label."""
         if not get_file_backend(root, enable_singleton=True).isdir(root):
-            raise FileNotFoundError(
+            raise DatasetError(
                 f'no folder {root}: {type(self).__name__} expects folders named by wnid in it, '
                 'such as n01440764; docs/datasets.md shows the layout'
             )
@@ -90,7 +94,7 @@ class ImageNetFolders(CustomDataset):
         samples, empty = get_samples(root, labels, self.is_valid_file)
         if empty or not samples:
             where = f'{_listed(empty)} of {root}' if empty else root
-            raise FileNotFoundError(f'no image in {where}: an unfinished copy?')
+            raise DatasetError(f'no image in {where}: an unfinished copy?')
         self._metainfo['class_indices'] = tuple(sorted(labels.values()))
         return samples
 
@@ -101,7 +105,7 @@ class ImageNetFolders(CustomDataset):
         found, _ = find_folders(root)
         unknown = [name for name in found if name not in index_of]
         if unknown:
-            raise ValueError(
+            raise DatasetError(
                 f'{root} has folders that are no classes of ImageNet-1K: {_listed(unknown)}; '
                 'expected folders named by wnid, such as n01440764, and nothing else'
             )
@@ -112,7 +116,7 @@ class ImageNetFolders(CustomDataset):
             # which ones are missing is known only where every class has to be there
             complete = expected == len(wanted)
             missing = [wnid for wnid in wanted if wnid not in kept] if complete else []
-            raise ValueError(
+            raise DatasetError(
                 f'{root} has {len(kept)} folders of classes, expected {expected}'
                 + (f'; missing: {_listed(missing)}' if missing else ': incomplete or another set?')
             )
@@ -134,8 +138,9 @@ class ImageNetC(ImageNetFolders):
         corruptions: Names of those to read.
 
     Raises:
-        ValueError: As in ``ImageNetFolders``, and for an unknown corruption.
-        FileNotFoundError: If a corruption or a severity is not there; all missing ones are named.
+        DatasetError: As in ``ImageNetFolders``, and if a corruption or a severity is not there; all
+            missing ones are named.
+        ValueError: If a corruption is not known.
     """
 
     def __init__(self, *args, corruptions: Sequence[str] = CORRUPTIONS, **kwargs) -> None:
@@ -154,7 +159,7 @@ class ImageNetC(ImageNetFolders):
         folders = [backend.join_path(self.img_prefix, name, str(s)) for name, s in parts]
         missing = [folder for folder in folders if not backend.isdir(folder)]
         if missing:
-            raise FileNotFoundError(
+            raise DatasetError(
                 f'{len(missing)} of {len(parts)} parts of ImageNet-C are missing: '
                 f'{_listed(missing)}; expected <corruption>/<severity>/<wnid>/*.JPEG'
             )

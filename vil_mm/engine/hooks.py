@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
@@ -83,6 +83,26 @@ class RequireWeightsHook(Hook):
         backbone = getattr(_unwrap(runner.model), 'backbone', None)
         if not self.loaded and 'Pretrained' not in str(getattr(backbone, 'init_cfg', None)):
             runner.logger.info('No weights are loaded: the model is trained from scratch')
+
+
+@HOOKS.register_module()
+class BatchSizeHook(Hook):
+    """Warn when a run's batch is not the one that its learning rate and updates are made for.
+
+    The batch is that of all processes, gradient accumulation included; the one expected is the
+    config's ``auto_scale_lr.base_batch_size``. Another number of GPUs changes it without a word.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        expected = runner.cfg.get('auto_scale_lr', {}).get('base_batch_size')
+        processes, steps = get_world_size(), runner.optim_wrapper._accumulative_counts
+        batch = runner.cfg.train_dataloader.batch_size * processes * steps
+        if expected and batch != expected and not runner.cfg.auto_scale_lr.get('enable'):
+            runner.logger.warning(
+                f'The batch has {batch} images ({processes} processes), the recipe is for '
+                f'{expected}: set train_dataloader.batch_size={expected // processes // steps}, or '
+                'adapt the learning rate and the number of updates'
+            )
 
 
 def _unwrap(model: nn.Module) -> nn.Module:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
-from vil_mm.checkpoints import is_official
-from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
-
-DATA_PAGE = 'docs/datasets.md'
+from vil_mm.engine.checks import (
+    check_checkpoint,
+    check_classifier,
+    check_data,
+    check_pretrained,
+    check_trains,
+)
 
 
 def read_config(
@@ -57,8 +58,11 @@ def prepare_training(
 
     Raises:
         FileNotFoundError: Data or a checkpoint to start from are not there.
-        ValueError: A checkpoint is no checkpoint, or ``amp`` meets another optimizer wrapper.
+        ValueError: The config only evaluates, a classifier's options do not fit each other, a
+            checkpoint is no checkpoint, or ``amp`` meets another optimizer wrapper.
     """
+    check_trains(cfg)
+    check_classifier(cfg)
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
@@ -71,7 +75,7 @@ def prepare_training(
         cfg.load_from, cfg.resume = last, True
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
-    _check_pretrained(cfg.model)
+    check_pretrained(cfg.model)
     if cfg.get('resume'):
         _require_weights(cfg, prefix='')
 
@@ -111,101 +115,6 @@ def prepare_testing(
         _draw_predictions(cfg, show_dir)
     if tta:
         _enable_tta(cfg)
-
-
-def check_data(cfg: Config, *splits: str) -> None:
-    """Fail if a data folder that the config names is not there or is empty.
-
-    Raises:
-        FileNotFoundError: Says which, the tree that is expected and where to read how to get it.
-    """
-    for split in splits:
-        loader = cfg.get(f'{split}_dataloader')
-        for dataset in _datasets(loader.dataset) if loader else ():
-            folders, files = _places(dataset)
-            bad = [folder for folder in folders if not _has_files(folder)]
-            bad += [file for file in files if not file.is_file()]
-            if bad:
-                tree = [f'    {folder}/' for folder in folders] + [f'    {file}' for file in files]
-                raise FileNotFoundError(
-                    f'{split} data not found: {bad[0]} is not there or is empty '
-                    f'(looked from {Path.cwd()}).\nExpected, with files in each folder:\n'
-                    + '\n'.join(tree)
-                    + f'\n{DATA_PAGE} tells how to get the data; to use another place add\n'
-                    f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
-                )
-
-
-def check_checkpoint(path: str) -> None:
-    """Fail early if a checkpoint is not there, is no checkpoint, or holds more than data.
-
-    mmengine opens files that torch calls unsafe all the same; here they are refused before. An
-    address is refused, too: what it leads to cannot be looked at. So are official weights, whose
-    names match nothing of a model.
-
-    Raises:
-        FileNotFoundError, ValueError: With the file's name and what is wrong.
-    """
-    if is_official(read_state_dict(path)):
-        raise CheckpointError(ask_to_convert(path, path))
-
-
-def _check_pretrained(model: ConfigDict, at: str = 'model') -> None:
-    """Check the file of a backbone's ``Pretrained``; refuse any other, which nothing would check.
-
-    A backbone may name official weights: ``VisionLSTM`` converts them.
-
-    Raises:
-        FileNotFoundError, ValueError: As in :func:`check_checkpoint`, or it is not the backbone's.
-    """
-    for key, value in model.items():
-        if key == 'pretrained' and value:  # short for init_cfg in mmpretrain's models
-            _check_entry({'type': 'Pretrained', 'checkpoint': value}, at)
-        for entry in value if isinstance(value, list | tuple) else [value]:
-            if not isinstance(entry, dict):
-                continue
-            if key == 'init_cfg':
-                _check_entry(entry, at)
-            else:
-                _check_pretrained(entry, f'{at}.{key}')
-
-
-def _check_entry(init_cfg: dict, at: str) -> None:
-    if init_cfg.get('type') != 'Pretrained':
-        return
-    if at.endswith('backbone'):
-        read_state_dict(init_cfg['checkpoint'])
-        return
-    check_checkpoint(init_cfg['checkpoint'])
-    raise ValueError(
-        f'{at}.init_cfg names weights that would be loaded without a check: name a whole model by '
-        'load_from, a backbone by model.backbone.init_cfg'
-    )
-
-
-def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
-    """The innermost data sets of wrappers such as ConcatDataset and RepeatDataset."""
-    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
-    if not inner:
-        yield dataset
-    for wrapped in inner:
-        yield from _datasets(wrapped)
-
-
-def _places(dataset: ConfigDict) -> tuple[list[Path], list[Path]]:
-    """Folders and list files that a data set reads; mmpretrain's ImageNet names them by split."""
-    root = Path(dataset.get('data_root') or '')
-    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
-    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
-    files = [root / dataset.ann_file] if dataset.get('ann_file') else []
-    return [root / folder for folder in prefixes], files
-
-
-def _has_files(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    with os.scandir(folder) as entries:
-        return any(True for _ in entries)
 
 
 def _enable_amp(cfg: Config) -> None:

@@ -42,7 +42,8 @@ class CausalConv1d(nn.Conv1d):
     def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
         """``(B, Hg, Wg, E)``, a sequence in row-major order, to the same shape.
 
-        In reverse a token sees the three after it, with the kernel turned.
+        In reverse a token sees the three after it, with the kernel turned. Of a transposed grid the
+        sequence is copied once, into the channels-first layout that a convolution wants anyway.
         """
         grid = x.shape[1:3]
         before = CAUSAL_KERNEL - 1

@@ -13,7 +13,7 @@ from vil_mm.layers.headwise import BlockDiagonalLinear
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.traversal import Order
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.scan import full_precision
+from vil_mm.mlstm.numerics import full_precision
 
 NUM_HEADS = 4
 CONVS = {'conv2d': TokenConv2d, 'causal_conv1d': CausalConv1d}

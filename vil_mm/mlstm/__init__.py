@@ -7,9 +7,9 @@ from torch import Tensor
 
 from vil_mm.mlstm.chunkwise import mlstm_chunkwise
 from vil_mm.mlstm.cost import choose_chunk_size, choose_form
+from vil_mm.mlstm.numerics import full_precision
 from vil_mm.mlstm.parallel import mlstm_parallel
 from vil_mm.mlstm.recurrent import MLSTMState, empty_state, mlstm_recurrent, mlstm_step
-from vil_mm.mlstm.scan import full_precision
 
 __all__ = ['BACKENDS', 'MLSTMState', 'empty_state', 'mlstm', 'mlstm_step']
 

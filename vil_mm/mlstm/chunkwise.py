@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.scan import cummax, cumsum, full_precision, normalizer
+from vil_mm.mlstm.numerics import cummax, cumsum, full_precision, normalizer
 
 CPU_SPLIT_LENGTH = 1024  # tokens from which on a CPU computes head by head
 

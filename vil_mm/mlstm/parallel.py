@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.scan import cummax, cumsum, future_mask, normalizer
+from vil_mm.mlstm.numerics import cummax, cumsum, future_mask, normalizer
 
 
 def mlstm_parallel(

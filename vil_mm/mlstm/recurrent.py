@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.scan import normalizer
+from vil_mm.mlstm.numerics import normalizer
 
 
 class MLSTMState(NamedTuple):

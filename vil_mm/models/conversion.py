@@ -32,15 +32,16 @@ class Conversion:
         sha256: Of the source's bytes.
         num_tensors: Tensors written.
         num_parameters: Numbers in them.
-        backbone: Options of the ``VisionLSTM`` that the weights fit.
-        head: Options of the ``LinearClsHead``, if the source has a head.
+        backbone: Options of the ``VisionLSTM`` that the written weights fit; ``None`` of weights
+            under the authors' names.
+        head: Options of the ``LinearClsHead``, if there is a head among what was written.
     """
 
     description: Description
     sha256: str
     num_tensors: int
     num_parameters: int
-    backbone: dict
+    backbone: dict | None
     head: dict | None
 
 
@@ -70,8 +71,9 @@ def convert_checkpoint(
     state, sha256 = _rename(ours, to, source), _sha256(source)
     write_atomically({'state_dict': state, 'meta': _meta(description, source, sha256)}, target)
     num_parameters = sum(tensor.numel() for tensor in state.values())
-    options = backbone_options(description), head_options(description)
-    return Conversion(description, sha256, len(state), num_parameters, *options)
+    backbone = None if to == 'official' else backbone_options(description)
+    head = head_options(description) if to == 'classifier' else None
+    return Conversion(description, sha256, len(state), num_parameters, backbone, head)
 
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:
@@ -99,8 +101,11 @@ def check_shapes(state: Mapping[str, Tensor], description: Description, source: 
     """Compare every tensor with the model that the state dict claims to be of.
 
     Raises:
-        CheckpointError: Names the first that differs.
+        CheckpointError: Names the first that differs, or they are no floating-point numbers.
     """
+    numbers = [x for x in state.values() if x.layout == torch.strided and x.is_floating_point()]
+    if len(numbers) < len(state):
+        raise CheckpointError(f'{source} is no ViL: weights are not plain floating-point tensors')
     expected = _expected_shapes(description, source)
     wrong = [key for key in state if key in expected and state[key].shape != expected[key]]
     if wrong:

@@ -118,15 +118,15 @@ def refuse_official(
         CheckpointError: Names the converter.
     """
     if is_official(state_dict) or is_official(unexpected_keys):
-        raise CheckpointError(ask_to_convert('these weights', 'OFFICIAL_FILE'))
+        raise CheckpointError(ask_to_convert('not loaded', 'OFFICIAL_FILE'))
 
 
 def ask_to_convert(what: str, file: str) -> str:
     """The message about official weights where a model's own are wanted."""
     return (
-        f"{what} cannot be loaded as they are: they are in the authors' layout. Convert the file, "
-        f'{CONVERTER} {file} NEW_FILE, and name the new one; or name it in init_cfg of the '
-        'backbone, which converts it when it is loaded'
+        f"{what}: these weights are in the authors' layout, of which the model knows no name. "
+        f'Convert the file, {CONVERTER} {file} NEW_FILE, and name the new one; or name it in '
+        'init_cfg of the backbone, which converts it when it is loaded'
     )
 
 
@@ -163,7 +163,7 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
         (key, x) for key, x in pairs if isinstance(key, str) and isinstance(x, Tensor)
     )
     if not tensors:
-        raise CheckpointError(f'{checkpoint} holds no weights')
+        raise CheckpointError(f"{checkpoint} holds no weights, neither bare nor under 'state_dict'")
     tensors._metadata = getattr(state, '_metadata', OrderedDict())
     return tensors
 
@@ -204,9 +204,17 @@ _STAND_INS = [
 
 
 def _reason(error: Exception) -> str:
-    """The sentence of torch's long message that says what was met."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The sentence that says what was met, out of torch's long message.
+
+    torch goes on with how to load the file all the same, which is what must not be done.
+    """
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line.removeprefix('WeightsUnpickler error: ') for line in lines if line]
     telling = [line for line in lines if line.startswith(('Unsupported', 'Can only', 'Trying to'))]
-    if telling or (lines and isinstance(error, pickle.UnpicklingError | RuntimeError)):
-        return (telling or lines)[0]
-    return 'the file ends too early' if isinstance(error, EOFError) else f'damaged: {error!r}'
+    if telling:
+        return telling[0].split(' was not an allowed')[0].split('. ')[0]
+    if isinstance(error, EOFError):
+        return 'the file ends too early'
+    if isinstance(error, RuntimeError) and lines:
+        return lines[0].split('. ')[0]
+    return 'it is no file that torch.save has written'

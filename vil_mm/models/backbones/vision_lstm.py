@@ -134,7 +134,7 @@ class VisionLSTM(BaseModule):
         init_cfg: dict | list[dict] | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        self.embed_dims, num_layers = _read_arch(arch)
+        self.embed_dims, num_layers = read_arch(arch)
         _check_choice('version', version, tuple(VERSIONS))
         _check_choice('out_type', out_type, OUT_TYPES)
         _check_choice('traversal', traversal, tuple(TRAVERSALS))
@@ -148,9 +148,10 @@ class VisionLSTM(BaseModule):
         if not -1 <= frozen_stages <= num_blocks:
             raise ValueError(f'frozen_stages must be in [-1, {num_blocks}], got {frozen_stages}')
 
-        self.patch_embed = PatchEmbedding(
-            in_channels, self.embed_dims, patch_size, stride or patch_size
-        )
+        stride = patch_size if stride is None else stride
+        if patch_size < 1 or stride < 1:
+            raise ValueError(f'patch_size and stride must be >= 1, got {patch_size} and {stride}')
+        self.patch_embed = PatchEmbedding(in_channels, self.embed_dims, patch_size, stride)
         self.pos_embed = PositionEmbedding(_read_grid(img_size, patch_size), self.embed_dims)
         self.cls_token = None
         if out_type == 'middle_cls':
@@ -268,7 +269,7 @@ class VisionLSTM(BaseModule):
 
 
 def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices:
+    if value not in choices or isinstance(value, bool):
         raise ValueError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
 
 
@@ -280,7 +281,7 @@ def _check_sequence(version: int, traversal: str) -> None:
         )
 
 
-def _read_arch(arch: str | dict) -> tuple[int, int]:
+def read_arch(arch: str | dict) -> tuple[int, int]:
     """Channels and layers of an architecture's name or dict."""
     if isinstance(arch, str):
         _check_choice('arch', arch, tuple(ARCHS))
@@ -309,6 +310,6 @@ def _read_out_indices(out_indices: int | Sequence[int], num_blocks: int) -> tupl
 
 def _read_grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
     height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    if height % patch_size or width % patch_size:
+    if min(height, width) < patch_size or height % patch_size or width % patch_size:
         raise ValueError(f'img_size {img_size} is not a multiple of the patch size {patch_size}')
     return height // patch_size, width // patch_size

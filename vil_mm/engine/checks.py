@@ -1,0 +1,184 @@
+"""What can be known to go wrong before a run starts: each check passes or says what to do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from vil_mm.checkpoints import is_official
+from vil_mm.datasets import imagenet_wnids
+from vil_mm.layers import POOLINGS
+from vil_mm.models.backbones.vision_lstm import read_arch
+from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
+
+DATA_PAGE = 'docs/datasets.md'
+
+
+def check_trains(cfg: Config) -> None:
+    """Fail if a config has nothing to train with.
+
+    Raises:
+        ValueError: It only evaluates.
+    """
+    missing = [
+        key for key in ('train_cfg', 'train_dataloader', 'optim_wrapper') if not cfg.get(key)
+    ]
+    if missing:
+        raise ValueError(
+            f'this config has no {", ".join(missing)}, it only evaluates: python tools/test.py '
+            'CONFIG CHECKPOINT'
+        )
+
+
+def check_classifier(cfg: Config) -> None:
+    """Fail if options of a ViL classifier that stand in several places do not agree.
+
+    Raises:
+        ValueError: Names both places.
+    """
+    model = cfg.model
+    if model.get('type') == 'ImageClassifier' and model.backbone.get('type') == 'VisionLSTM':
+        if model.get('head', {}).get('type') == 'LinearClsHead':
+            _check_width(model.backbone, model.head)
+        if (model.get('train_cfg') or {}).get('augments'):
+            _check_mixing(cfg)
+
+
+def _check_width(backbone: ConfigDict, head: ConfigDict) -> None:
+    arch, out_type = backbone.get('arch', 'tiny'), backbone.get('out_type', 'featmap')
+    if out_type not in POOLINGS:
+        raise ValueError(
+            f'model.backbone.out_type={out_type!r} does not pool, which a LinearClsHead needs; '
+            f'choose one of {", ".join(POOLINGS)}'
+        )
+    width = POOLINGS[out_type] * read_arch(arch)[0]
+    if head.in_channels != width:
+        raise ValueError(
+            f'model.head.in_channels={head.in_channels}, but model.backbone with arch={arch!r} and '
+            f'out_type={out_type!r} gives {width} channels'
+        )
+
+
+def _check_mixing(cfg: Config) -> None:
+    wanted, given = cfg.model.head.num_classes, cfg.get('data_preprocessor', {}).get('num_classes')
+    if wanted != given:
+        raise ValueError(
+            f'model.head.num_classes={wanted}, but data_preprocessor.num_classes={given}: targets '
+            'are mixed as vectors of that length, so both have to be the same'
+        )
+    batch_size = cfg.train_dataloader.batch_size
+    if batch_size % 2 and 'Reversed' in str(cfg.model.train_cfg.augments):
+        raise ValueError(
+            f'train_dataloader.batch_size={batch_size}: images are mixed in pairs, so the batch of '
+            'a process has to be even'
+        )
+
+
+def check_data(cfg: Config, *splits: str) -> None:
+    """Fail if a data folder that the config names is not there or is empty.
+
+    Raises:
+        FileNotFoundError: Says which, the tree that is expected and where to read how to get it.
+    """
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in _datasets(loader.dataset) if loader else ():
+            folders, files = _places(dataset)
+            bad = [folder for folder in folders if not _has_files(folder)]
+            bad += [file for file in files if not file.is_file()]
+            bad += _missing_classes(dataset, folders) if not bad else []
+            if bad:
+                tree = [f'    {folder}/' for folder in folders] + [f'    {file}' for file in files]
+                raise FileNotFoundError(
+                    f'{split} data not found: {bad[0]} is not there or is empty '
+                    f'(looked from {Path.cwd()}).\nExpected, with files in each folder:\n'
+                    + '\n'.join(tree)
+                    + f'\n{DATA_PAGE} tells how to get the data; to use another place add\n'
+                    f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
+                )
+
+
+def check_checkpoint(path: str) -> None:
+    """Fail early if a checkpoint is not there, is no checkpoint, or holds more than data.
+
+    mmengine opens files that torch calls unsafe all the same; here they are refused before. An
+    address is refused, too: what it leads to cannot be looked at. So are official weights, whose
+    names match nothing of a model.
+
+    Raises:
+        FileNotFoundError, ValueError: With the file's name and what is wrong.
+    """
+    if is_official(read_state_dict(path)):
+        raise CheckpointError(ask_to_convert(path, path))
+
+
+def check_pretrained(model: ConfigDict, at: str = 'model') -> None:
+    """Check the file of a backbone's ``Pretrained``; refuse any other, which nothing would check.
+
+    A backbone may name official weights: ``VisionLSTM`` converts them.
+
+    Raises:
+        FileNotFoundError, ValueError: As in :func:`check_checkpoint`, or it is not the backbone's.
+    """
+    for key, value in model.items():
+        if key == 'pretrained' and value:  # short for init_cfg in mmpretrain's models
+            _check_entry({'type': 'Pretrained', 'checkpoint': value}, at)
+        for entry in value if isinstance(value, list | tuple) else [value]:
+            if not isinstance(entry, dict):
+                continue
+            if key == 'init_cfg':
+                _check_entry(entry, at)
+            else:
+                check_pretrained(entry, f'{at}.{key}')
+
+
+def _check_entry(init_cfg: dict, at: str) -> None:
+    if init_cfg.get('type') != 'Pretrained':
+        return
+    if at.endswith('backbone'):
+        read_state_dict(init_cfg['checkpoint'])
+        return
+    check_checkpoint(init_cfg['checkpoint'])
+    raise ValueError(
+        f'{at}.init_cfg names weights that would be loaded without a check: name a whole model by '
+        'load_from, a backbone by model.backbone.init_cfg'
+    )
+
+
+def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+    """The innermost data sets of wrappers such as ConcatDataset and RepeatDataset."""
+    inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
+    if not inner:
+        yield dataset
+    for wrapped in inner:
+        yield from _datasets(wrapped)
+
+
+def _places(dataset: ConfigDict) -> tuple[list[Path], list[Path]]:
+    """Folders and list files that a data set reads; mmpretrain's ImageNet names them by split."""
+    root = Path(dataset.get('data_root') or '')
+    prefix = dataset.get('data_prefix') or dataset.get('split') or ''
+    prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
+    files = [root / dataset.ann_file] if dataset.get('ann_file') else []
+    return [root / folder for folder in prefixes], files
+
+
+def _has_files(folder: Path) -> bool:
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(True for _ in entries)
+
+
+def _missing_classes(dataset: ConfigDict, folders: list[Path]) -> list[Path]:
+    """Folders that mmpretrain's ImageNet would miss; it has none where a list names the images."""
+    split = dataset.get('split', '')
+    with_list = dataset.get('ann_file') or Path(dataset.get('data_root') or '', f'meta/{split}.txt')
+    own_classes = 'classes' in dataset.get('metainfo', {})
+    if dataset.get('type') != 'ImageNet' or own_classes or Path(with_list).is_file():
+        return []
+    present = {entry.name for entry in os.scandir(folders[0])}
+    return [folders[0] / wnid for wnid in imagenet_wnids() if wnid not in present]
