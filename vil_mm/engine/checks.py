@@ -69,7 +69,7 @@ def _check_mixing(cfg: Config) -> None:
             f'model.head.num_classes={wanted}, but data_preprocessor.num_classes={given}: targets '
             'are mixed as vectors of that length, so both have to be the same'
         )
-    batch_size = cfg.train_dataloader.batch_size
+    batch_size = (cfg.get('train_dataloader') or {}).get('batch_size', 2)
     if batch_size % 2 and 'Reversed' in str(cfg.model.train_cfg.augments):
         raise ValueError(
             f'train_dataloader.batch_size={batch_size}: images are mixed in pairs, so the batch of '

@@ -118,13 +118,13 @@ def refuse_official(
         CheckpointError: Names the converter.
     """
     if is_official(state_dict) or is_official(unexpected_keys):
-        raise CheckpointError(ask_to_convert('not loaded', 'OFFICIAL_FILE'))
+        raise CheckpointError(ask_to_convert('the state dict', 'OFFICIAL_FILE'))
 
 
 def ask_to_convert(what: str, file: str) -> str:
     """The message about official weights where a model's own are wanted."""
     return (
-        f"{what}: these weights are in the authors' layout, of which the model knows no name. "
+        f"{what} cannot be loaded: its weights are in the authors' layout, not under our names. "
         f'Convert the file, {CONVERTER} {file} NEW_FILE, and name the new one; or name it in '
         'init_cfg of the backbone, which converts it when it is loaded'
     )
