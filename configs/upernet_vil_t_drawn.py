@@ -22,22 +22,13 @@ model = dict(
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))
-param_scheduler = [
-    dict(
-        type='LinearLR',
-        start_factor=1 / (warmup_iters + 1),
-        by_epoch=False,
-        begin=0,
-        end=warmup_iters + 1,
-    ),
-    dict(
-        type='CosineAnnealingLR',
-        T_max=max_iters - 1 - warmup_iters,
-        eta_min_ratio=1e-3,
-        by_epoch=False,
-        begin=warmup_iters,
-        end=max_iters,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
+param_scheduler[1].update(
+    T_max=max_iters - 1 - warmup_iters,
+    eta_min_ratio=1e-3,
+    begin=warmup_iters,
+    end=max_iters,
+)
 train_cfg = dict(max_iters=max_iters, val_interval=60)
 default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=60))
