@@ -21,7 +21,7 @@ default_hooks = dict(
         rule='greater',
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='ClsVisualizationHook', enable=False),
+    visualization=dict(type='ClsVisualizationHook', enable=False, resize=384),
 )
 custom_hooks = [
     dict(type='SeedIterationHook'),
