@@ -258,7 +258,7 @@ class TestForward:
         'options',
         [
             {},
-            {'version': 1, 'traversal': 'quad'},
+            {'version': 1, 'traversal': 'quad', 'arch': dict(embed_dims=16, num_layers=2)},
             {'version': 1, 'out_type': 'middle_cls'},
         ],
         ids=['ViL', 'quad', 'class token'],
