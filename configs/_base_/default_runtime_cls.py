@@ -1,27 +1,11 @@
-custom_imports = dict(imports=['vil_mm'], allow_failed_imports=False)
+# default_runtime.py for mmpretrain's classifiers.
+_base_ = './default_runtime.py'
+
 default_scope = 'mmpretrain'
 
-env_cfg = dict(
-    cudnn_benchmark=True,
-    mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
-    dist_cfg=dict(backend='nccl'),
-)
-randomness = dict(seed=0)  # a resumed run repeats the uninterrupted one only with a fixed seed
-
 default_hooks = dict(
-    timer=dict(type='IterTimerHook'),
-    logger=dict(type='LoggerHook', interval=50, log_metric_by_epoch=False),
-    param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(
-        type='CheckpointHook',
-        by_epoch=False,
-        interval=5000,
-        max_keep_ckpts=2,
-        save_best='accuracy/top1',
-        rule='greater',
-    ),
-    sampler_seed=dict(type='DistSamplerSeedHook'),
-    visualization=dict(type='ClsVisualizationHook', enable=False, resize=384),
+    checkpoint=dict(interval=5000, save_best='accuracy/top1', rule='greater'),
+    visualization=dict(_delete_=True, type='ClsVisualizationHook', enable=False, resize=384),
 )
 custom_hooks = [
     dict(type='SeedIterationHook'),
@@ -29,11 +13,6 @@ custom_hooks = [
     dict(type='RequireWeightsHook'),  # a checkpoint that does not fit stops the run
 ]
 
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='UniversalVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(by_epoch=False)
-log_level = 'INFO'
-load_from = None
-resume = False
+visualizer = dict(type='UniversalVisualizer')
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

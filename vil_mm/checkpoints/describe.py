@@ -17,7 +17,7 @@ from vil_mm.checkpoints.layouts import (
     POSITION,
     read_naming,
 )
-from vil_mm.checkpoints.official import from_official, is_official
+from vil_mm.checkpoints.official import as_classifier, from_official, is_official
 
 # channels, layers -> the paper's name
 MODELS = {
@@ -98,9 +98,7 @@ def describe(state_dict: Mapping[str, Tensor]) -> Description:
         state_dict = state_dict.get('state_dict', state_dict)
         layout = read_naming(state_dict).layout.name
         state_dict = from_official(state_dict)
-    elif not any(key.startswith('backbone.') for key in state_dict):
-        state_dict = {f'backbone.{key}': value for key, value in state_dict.items()}
-    return _describe(state_dict, layout)
+    return _describe(as_classifier(state_dict), layout)
 
 
 def _describe(state_dict: Mapping[str, Tensor], layout: str | None) -> Description:

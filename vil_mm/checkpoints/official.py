@@ -72,9 +72,7 @@ def to_official(
             knows no such model in this layout.
     """
     layout = layout or _noted_layout(state_dict) or 'raw'
-    state_dict = _weights(state_dict)
-    if not any(key.startswith('backbone.') for key in state_dict):
-        state_dict = {f'backbone.{key}': value for key, value in state_dict.items()}
+    state_dict = as_classifier(_weights(state_dict))
     naming = _read_own_naming(state_dict, layout)
     table = {ours: theirs for theirs, ours in naming.table().items()}
     return _rename(state_dict, table, 'a state dict of VisionLSTM')
@@ -84,6 +82,13 @@ def is_official(keys: Iterable[str]) -> bool:
     """Whether there are keys (a state dict will do) in one of the authors' layouts among these."""
     names = [key for key in keys if isinstance(key, str)]
     return any(layout.sign.match(name) for name in names for layout in LAYOUTS.values())
+
+
+def as_classifier(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Our weights under the names of a classifier, also if they are of the backbone alone."""
+    if any(key.startswith('backbone.') for key in state_dict):
+        return state_dict
+    return {f'backbone.{key}': value for key, value in state_dict.items()}
 
 
 def shorten(keys: Iterable[str]) -> str:

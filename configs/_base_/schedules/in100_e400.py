@@ -1,23 +1,11 @@
 # The first 100 classes of ImageNet: 400 epochs at a batch size of 1024, 50 of them warm-up.
-_base_ = './in1k_e800.py'
+_base_ = './in1k_e400_b1024.py'
 
-batch_size = 1024  # of all GPUs together
 updates_per_epoch = 126  # 129,395 images // 1024
 max_iters = 400 * updates_per_epoch
 warmup_iters = 50 * updates_per_epoch
-peak_lr = 1e-3 * batch_size / 1024  # 1e-3
-end_lr = 1e-6
 
-optim_wrapper = dict(optimizer=dict(lr=peak_lr))
-auto_scale_lr = dict(base_batch_size=batch_size)
 param_scheduler = _base_.param_scheduler
 param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
-param_scheduler[1].update(
-    T_max=max_iters - 1 - warmup_iters,
-    eta_min_ratio=end_lr / peak_lr,
-    begin=warmup_iters,
-    end=max_iters,
-)
-train_cfg = dict(
-    type='IterBasedTrainLoop', max_iters=max_iters, val_interval=10 * updates_per_epoch
-)
+param_scheduler[1].update(T_max=max_iters - 1 - warmup_iters, begin=warmup_iters, end=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=10 * updates_per_epoch)
