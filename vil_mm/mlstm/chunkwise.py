@@ -61,6 +61,33 @@ def mlstm_chunkwise(
     return _Chunkwise.apply(q, k, v, igate, fgate, chunk_size, reverse, eps)
 
 
+def mlstm_chunkwise_gradients(
+    dh: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    h: Tensor,
+    *,
+    chunk_size: int,
+    reverse: bool = False,
+    eps: float = 1e-6,
+) -> tuple[Tensor, ...]:
+    """Gradients of the five inputs, given that of the output ``h``; shapes as there."""
+    chunk_size = min(chunk_size, q.shape[-2])
+    gates, argmax = _gates(igate, fgate, q.shape[-1], chunk_size, reverse)
+    gradients = partial(_gradients, reverse=reverse, eps=eps)
+    dq, dk, dv, columns, rows, dm = _each_head(gradients, dh, h, q, k, v, *gates)
+
+    # m belongs to the token that set the maximum; a decay to all pairs of tokens around it
+    routed = torch.zeros_like(dm).scatter_add(-1, argmax, dm)
+    di, dF = columns + routed, rows - columns + dm - routed
+    dlog_f = cumsum(dF, not reverse)
+    di, dlog_f = (_trim(x, -1, h.shape[-2], reverse) for x in (di, dlog_f))
+    return dq, dk, dv, di, dlog_f * torch.sigmoid(-fgate)
+
+
 class _Chunkwise(torch.autograd.Function):
     generate_vmap_rule = True
 
@@ -77,23 +104,10 @@ class _Chunkwise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, dh):
+        options = {'chunk_size': ctx.chunk_size, 'reverse': ctx.reverse, 'eps': ctx.eps}
         with full_precision(dh.device):  # backward may be called inside autocast
-            return _Chunkwise._backward(ctx, dh)
-
-    @staticmethod
-    def _backward(ctx, dh: Tensor) -> tuple[Tensor | None, ...]:
-        *qkv, igate, fgate, h = ctx.saved_tensors
-        length, width = h.shape[-2:]
-        gates, argmax = _gates(igate, fgate, width, ctx.chunk_size, ctx.reverse)
-        gradients = partial(_gradients, reverse=ctx.reverse, eps=ctx.eps)
-        dq, dk, dv, columns, rows, dm = _each_head(gradients, dh, h, *qkv, *gates)
-
-        # m belongs to the token that set the maximum; a decay to all pairs of tokens around it
-        routed = torch.zeros_like(dm).scatter_add(-1, argmax, dm)
-        di, dF = columns + routed, rows - columns + dm - routed
-        dlog_f = cumsum(dF, not ctx.reverse)
-        di, dlog_f = (_trim(x, -1, length, ctx.reverse) for x in (di, dlog_f))
-        return dq, dk, dv, di, dlog_f * torch.sigmoid(-fgate), None, None, None
+            gradients = mlstm_chunkwise_gradients(dh, *ctx.saved_tensors, **options)
+        return *gradients, None, None, None
 
 
 def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]:

@@ -85,3 +85,14 @@ def _cheapest(forms: list[Form], length: int, num_heads: int, head_dim: int) -> 
         if work(form, length, num_heads, head_dim) < work(best, length, num_heads, head_dim):
             best = form
     return best
+
+
+class FusedChunks(NamedTuple):
+    """Chunk lengths in tokens of the fused kernels' two passes."""
+
+    forward: int
+    backward: int
+
+
+def choose_fused_chunks(length: int, head_dim: int) -> FusedChunks:
+    return FusedChunks(64 if length <= 64 else 128, 128)

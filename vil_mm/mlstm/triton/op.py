@@ -1,0 +1,213 @@
+"""The fused mLSTM as operators of PyTorch: one node for torch.compile and torch.export.
+
+Forward: gates, states where the sequence has several chunks, outputs. Backward: gates again, rows,
+states of both directions, gradients, gates' gradients. What is saved between them are the inputs,
+h, and two numbers a token and head; states are made again.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from torch import Tensor
+
+from vil_mm.mlstm.chunkwise import mlstm_chunkwise, mlstm_chunkwise_gradients
+from vil_mm.mlstm.cost import choose_chunk_size
+from vil_mm.mlstm.numerics import full_precision
+from vil_mm.mlstm.triton.runtime import why_not
+
+_logged: set[str] = set()
+
+
+def mlstm_fused(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    *,
+    reverse: bool = False,
+    chunk_size: int | None = None,
+    eps: float = 1e-6,
+    state_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """The mLSTM by fused kernels; arguments and result as in :func:`vil_mm.mlstm.mlstm`.
+
+    Where they cannot run (no Triton, no CUDA, float64) the chunkwise form does, after one line in
+    the log. Differentiable once.
+
+    Args:
+        chunk_size: 64, 128, 256, 512 or 1024 tokens; ``None`` chooses.
+        state_dtype: torch.float32 or torch.bfloat16: in which the states between chunks are kept.
+            By default float32 for float32 inputs and bfloat16 for half precision; they are
+            accumulated in float32 either way.
+
+    Raises:
+        ValueError: The head size is no multiple of 16, the chunk size is another, or so is the
+            dtype of the states; or one image's sequence spans 2**31 entries or more.
+    """
+    _check(q, k, v, chunk_size, state_dtype)
+    grid = q.dim() == 5
+    if not grid:
+        q, k, v, igate, fgate = (x.unsqueeze(1) for x in (q, k, v, igate, fgate))
+    float32_states = (state_dtype or q.dtype) == torch.float32
+    h = torch.ops.vil_mm.mlstm(
+        q, k, v, igate, fgate, reverse, chunk_size or 0, eps, float32_states
+    )[0]
+    return h if grid else h.squeeze(1)
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, chunk_size: int | None, state_dtype) -> None:
+    if reason := unsupported(q, k, v):
+        raise ValueError(f'{reason}; use the chunkwise form')
+    if chunk_size is not None and chunk_size not in (64, 128, 256, 512, 1024):
+        raise ValueError(
+            f'the fused mLSTM cuts chunks of 64, 128, 256, 512 or 1024 tokens, not {chunk_size}'
+        )
+    if state_dtype not in (None, torch.float32, torch.bfloat16):
+        raise ValueError(f'states are kept in torch.float32 or torch.bfloat16, not {state_dtype}')
+
+
+def unsupported(*tensors: Tensor) -> str | None:
+    """What of the shapes (..., NH, DH) the fused kernels cannot take, in words; None if nothing."""
+    width = tensors[0].shape[-1]
+    if width % 16:
+        return f'the fused mLSTM needs heads of a multiple of 16 channels, got {width}'
+    for x in tensors:
+        span = sum((n - 1) * s for n, s in zip(x.shape[1:], x.stride()[1:], strict=True))
+        if span >= 2**31:
+            return f'the fused mLSTM takes sequences of less than 2**31 entries, got {span}'
+    return None
+
+
+@torch.library.custom_op('vil_mm::mlstm', mutates_args=())
+def mlstm_op(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    reverse: bool,
+    chunk_size: int,
+    eps: float,
+    float32_states: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """h as q, and for the backward pass b and m, (B, NH, S) float32 in reading order."""
+    if reason := why_not(q, k, v):
+        _log_once(reason)
+        h = _chunkwise_output(q, k, v, igate, fgate, reverse, eps)
+        return h, *(_per_token(q) for _ in range(2))
+    from vil_mm.mlstm.triton.launches import forward
+
+    return forward(q, k, v, igate, fgate, reverse, chunk_size, eps, float32_states)
+
+
+@torch.library.custom_op('vil_mm::mlstm_backward', mutates_args=())
+def mlstm_backward_op(
+    dh: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    h: Tensor,
+    b: Tensor,
+    m: Tensor,
+    reverse: bool,
+    eps: float,
+    float32_states: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """dq, dk, dv in the order of q in memory; digate, dfgate in that of the gates."""
+    if why_not(q, k, v):
+        return _chunkwise_gradients(dh, q, k, v, igate, fgate, h, reverse, eps)
+    from vil_mm.mlstm.triton.launches import backward
+
+    return backward(dh, q, k, v, igate, fgate, h, b, m, reverse, eps, float32_states)
+
+
+@mlstm_op.register_fake
+def _(q, k, v, igate, fgate, reverse, chunk_size, eps, float32_states):
+    return empty_in_order(q), _per_token(q), _per_token(q)
+
+
+@mlstm_backward_op.register_fake
+def _(dh, q, k, v, igate, fgate, h, b, m, reverse, eps, float32_states):
+    return (*(empty_in_order(q) for _ in range(3)), *(empty_in_order(igate) for _ in range(2)))
+
+
+def _save(ctx, inputs, output) -> None:
+    q, k, v, igate, fgate, ctx.reverse, _, ctx.eps, ctx.float32_states = inputs
+    ctx.save_for_backward(q, k, v, igate, fgate, *output)
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx, dh, _db, _dm) -> tuple:
+    if dh is None:
+        return (None,) * 9
+    gradients = torch.ops.vil_mm.mlstm_backward(
+        dh, *ctx.saved_tensors, ctx.reverse, ctx.eps, ctx.float32_states
+    )
+    return (*gradients, None, None, None, None)
+
+
+mlstm_op.register_autograd(_differentiate, setup_context=_save)
+
+
+def empty_in_order(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A new dense tensor of x's shape (B, S1, S2, ...), with S1 and S2 in memory as in x.
+
+    So the result of a scan by columns, which is a transposed view, lies in memory by rows again.
+    """
+    dtype = dtype or x.dtype
+    if x.stride(1) >= x.stride(2):
+        return x.new_empty(x.shape, dtype=dtype)
+    batch, rows, columns, *rest = x.shape
+    return x.new_empty((batch, columns, rows, *rest), dtype=dtype).transpose(1, 2)
+
+
+def _per_token(q: Tensor) -> Tensor:
+    batch, rows, columns, heads, _ = q.shape
+    return q.new_zeros((batch, heads, rows * columns), dtype=torch.float32)
+
+
+def _chunkwise_output(q, k, v, igate, fgate, reverse: bool, eps: float) -> Tensor:
+    inputs = _by_heads(q, k, v, igate, fgate)
+    size = choose_chunk_size(inputs[0].shape[-2], *q.shape[-2:])
+    with full_precision(q.device):
+        h = mlstm_chunkwise(*inputs, chunk_size=size, reverse=reverse, eps=eps)
+    return empty_in_order(q).copy_(h.transpose(1, 2).reshape(q.shape))
+
+
+def _chunkwise_gradients(dh, q, k, v, igate, fgate, h, reverse: bool, eps: float) -> tuple:
+    dh, h = (x.flatten(1, 2).transpose(1, 2) for x in (dh, h))
+    inputs = _by_heads(q, k, v, igate, fgate)
+    dh, h = (x.to(inputs[0].dtype) for x in (dh, h))
+    size = choose_chunk_size(h.shape[-2], *q.shape[-2:])
+    with full_precision(q.device):
+        gradients = mlstm_chunkwise_gradients(
+            dh, *inputs, h, chunk_size=size, reverse=reverse, eps=eps
+        )
+    given = (q, k, v, igate, fgate)
+    return tuple(
+        empty_in_order(x).copy_(gradient.transpose(1, 2).reshape(x.shape))
+        for x, gradient in zip(given, gradients, strict=True)
+    )
+
+
+def _by_heads(*tensors: Tensor) -> list[Tensor]:
+    """(B, S1, S2, NH, ...) to (B, NH, S, ...), in at least float32."""
+    dtype = torch.float32
+    for x in tensors:
+        dtype = torch.promote_types(dtype, x.dtype)
+    return [x.to(dtype).flatten(1, 2).transpose(1, 2) for x in tensors]
+
+
+def _log_once(reason: str) -> None:
+    if reason not in _logged:
+        _logged.add(reason)
+        logging.getLogger('vil_mm').warning(
+            'vil_mm: the fused mLSTM kernels cannot be used (%s); the chunkwise form runs instead',
+            reason,
+        )

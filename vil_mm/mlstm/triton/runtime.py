@@ -1,0 +1,90 @@
+"""Whether the fused kernels can run, and the one place where they are launched."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import importlib.util
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+HAS_TRITON = importlib.util.find_spec('triton') is not None
+# Triton's interpreter runs kernels on a CPU, slowly: for tests. It must be chosen before any kernel
+# is imported.
+INTERPRETED = HAS_TRITON and os.environ.get('TRITON_INTERPRET') == '1'
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def why_not(*tensors: Tensor) -> str | None:
+    """Why fused kernels cannot run on ``tensors``, in words; None when they can."""
+    if not HAS_TRITON:
+        return 'the package triton is not installed'
+    for x in tensors:
+        if x.dtype not in DTYPES:
+            return f'they compute in float32, bfloat16 or float16, not in {x.dtype}'
+        if x.device.type != 'cuda' and not (INTERPRETED and x.device.type == 'cpu'):
+            return f'they run on CUDA devices, not on {x.device.type!r}'
+    return None
+
+
+class Config(NamedTuple):
+    """How a kernel is compiled: warps a program, and stages of its loops' load pipeline."""
+
+    num_warps: int
+    num_stages: int = 2
+
+
+class Launch(NamedTuple):
+    """A kernel and the arguments it would have been launched with."""
+
+    kernel: Any
+    grid: tuple[int, ...]
+    configs: tuple[Config, ...]
+    arguments: dict[str, Any]
+
+
+_recorded: list[Launch] | None = None
+
+
+@contextlib.contextmanager
+def recorded() -> Iterator[list[Launch]]:
+    """Within it, launches are listed instead of run: tensors may then be on the meta device."""
+    global _recorded
+    _recorded, before = [], _recorded
+    try:
+        yield _recorded
+    finally:
+        _recorded = before
+
+
+def launch(kernel: Any, grid: tuple[int, ...], configs: tuple[Config, ...], **arguments) -> None:
+    """Run a ``triton.jit`` kernel over ``grid``.
+
+    Of several configs the fastest is measured once for each set of compile-time arguments and kept
+    on disk by Triton. All tensors must be on the device of the first.
+    """
+    if _recorded is not None:
+        _recorded.append(Launch(kernel, grid, configs, arguments))
+    elif INTERPRETED:
+        kernel[grid](**arguments)
+    else:
+        device = next(x.device for x in arguments.values() if isinstance(x, Tensor))
+        with torch.cuda.device(device):
+            if len(configs) == 1:
+                kernel[grid](**arguments, **configs[0]._asdict())
+            else:
+                _tuned(kernel, configs)[grid](**arguments)
+
+
+@functools.cache
+def _tuned(kernel: Any, configs: tuple[Config, ...]) -> Any:
+    import triton
+
+    constants = [kernel.arg_names[n] for n in kernel.constexprs]
+    choices = [triton.Config({}, **config._asdict()) for config in configs]
+    return triton.autotune(choices, key=constants, cache_results=True)(kernel)
