@@ -10,10 +10,12 @@ from vil_mm.mlstm.cost import choose_chunk_size, choose_form
 from vil_mm.mlstm.numerics import full_precision
 from vil_mm.mlstm.parallel import mlstm_parallel
 from vil_mm.mlstm.recurrent import MLSTMState, empty_state, mlstm_recurrent, mlstm_step
+from vil_mm.mlstm.triton.op import log_once, mlstm_fused, unsupported
+from vil_mm.mlstm.triton.runtime import why_not
 
 __all__ = ['BACKENDS', 'MLSTMState', 'empty_state', 'mlstm', 'mlstm_step']
 
-BACKENDS = ('auto', 'parallel', 'recurrent', 'chunkwise')
+BACKENDS = ('auto', 'parallel', 'recurrent', 'chunkwise', 'triton')
 
 
 def mlstm(
@@ -48,21 +50,28 @@ def mlstm(
             gate and of the sigmoid forget gate.
         reverse: Read the sequence from its end; ``h`` comes back in the order of ``q``.
         backend: ``'parallel'`` is the definition, O(S^2). ``'chunkwise'`` is linear in S.
-            ``'recurrent'`` goes token by token. ``'auto'`` takes the cheapest by
-            :mod:`vil_mm.mlstm.cost`. All give the same numbers and the same gradients; forward-mode
-            derivatives (``torch.func.jvp``) need 'parallel' or 'recurrent'.
-        chunk_size: Tokens a chunk of the chunkwise form, any number >= 1; ``None`` chooses.
+            ``'recurrent'`` goes token by token. ``'triton'`` is the chunkwise form in fused
+            kernels, on CUDA, for heads of a multiple of 16 channels; where they cannot run it is
+            'chunkwise', after one line in the log. ``'auto'`` takes 'triton' where it can run, else
+            the cheapest by :mod:`vil_mm.mlstm.cost`. All give the same numbers and the same
+            gradients. 'triton' can be differentiated once; forward-mode derivatives
+            (``torch.func.jvp``) need 'parallel' or 'recurrent'.
+        chunk_size: Tokens a chunk: any number >= 1 for 'chunkwise'; 64, 128, 256, 512 or 1024 for
+            'triton'; ``None`` chooses.
         eps: Added to the normaliser.
 
     Returns:
         h: Shape and dtype of ``q``, before the head norm. Half-precision inputs are computed in
-        float32, also under autocast; float64 stays float64.
+        float32, also under autocast; by 'triton' their products are in half precision and the sums
+        in float32. float64 stays float64.
 
     Raises:
-        ValueError: Shapes, backend or chunk size are not as above.
+        ValueError: Shapes, backend, head size or chunk size are not as above.
         TypeError: ``q``, ``k`` and ``v`` are not of one floating dtype.
     """
     _check(q, k, v, igate, fgate, backend, chunk_size)
+    if backend == 'triton' or (backend == 'auto' and _fused_can_run(q, k, v, igate, fgate)):
+        return mlstm_fused(q, k, v, igate, fgate, reverse=reverse, chunk_size=chunk_size, eps=eps)
     shape, out_dtype = q.shape, q.dtype
     dtype = torch.float32
     for x in (q, igate, fgate):
@@ -87,6 +96,16 @@ def mlstm(
             chunk_size = chunk_size or choose_chunk_size(length, num_heads, head_dim)
             h = mlstm_chunkwise(q, k, v, igate, fgate, chunk_size=chunk_size, **options)
     return h.transpose(1, 2).reshape(shape).to(out_dtype)
+
+
+def _fused_can_run(*tensors: Tensor) -> bool:
+    """On CUDA, whether 'auto' takes the fused kernels; if not, the log says once why."""
+    if not tensors[0].is_cuda:
+        return False
+    reason = why_not(*tensors) or unsupported(*tensors[:3])
+    if reason and not torch.compiler.is_compiling():
+        log_once(reason)
+    return reason is None
 
 
 def _check(q, k, v, igate, fgate, backend: str, chunk_size: int | None) -> None:

@@ -35,7 +35,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.numerics import cummax, cumsum, full_precision, normalizer
+from vil_mm.mlstm.numerics import bounded_exp_, cummax, cumsum, full_precision, normalizer
 
 CPU_SPLIT_LENGTH = 1024  # tokens from which on a CPU computes head by head
 
@@ -219,14 +219,8 @@ def _previous(m_out: Tensor, reverse: bool) -> Tensor:
 
 
 def _weights(gates: _Gates, reverse: bool) -> Tensor:
-    """P ``(..., C, L, L)``: exp(read_t + written_s) where row t may read column s, else 0.
-
-    What may be read is <= 0; what may not could overflow and is bounded first. The lower bound
-    keeps exp out of the subnormal numbers, where CPUs take ten times as long.
-    """
-    exponent = gates.written.unsqueeze(-2) + gates.read.unsqueeze(-1)
-    lowest = math.log(torch.finfo(exponent.dtype).tiny) + 10
-    P = exponent.clamp(lowest, 0).exp_()
+    """P ``(..., C, L, L)``: exp(read_t + written_s) where row t may read column s, else 0."""
+    P = bounded_exp_(gates.written.unsqueeze(-2) + gates.read.unsqueeze(-1))
     return P.triu() if reverse else P.tril()
 
 

@@ -30,15 +30,14 @@ def cummax(x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
     return values.flip(-1), x.shape[-1] - 1 - indices.flip(-1)
 
 
-def future_mask(like: Tensor, reverse: bool) -> Tensor:
-    """``(S, S)``: 0 where row t may read column s (s <= t, or s >= t in reverse), else -inf.
+def bounded_exp_(x: Tensor) -> Tensor:
+    """exp of x bounded to [lowest, 0], in place; lowest keeps the result a normal number.
 
-    Args:
-        like: Any tensor ``(..., S)`` of the wanted dtype and device.
+    For log-weights, of which those that count are <= 0: those of tokens that may not be read could
+    overflow. CPUs take ten times as long for subnormal numbers.
     """
-    size = like.shape[-1]
-    unreachable = like.new_full((size, size), -math.inf)
-    return unreachable.tril(-1) if reverse else unreachable.triu(1)
+    lowest = math.log(torch.finfo(x.dtype).tiny) + 10
+    return x.clamp_(lowest, 0).exp_()
 
 
 def normalizer(b: Tensor, m: Tensor, eps: float) -> Tensor:

@@ -10,14 +10,19 @@ Notation of the Vision-LSTM and xLSTM papers, for one head and query row t, key 
 
 With x_s = i_s - F_s and M_t = max_{s<=t} x_s the decay is exp(x_s - M_t) and m_t = F_t + M_t: the
 running maximum is known before any matrix product, and one S x S tensor holds the whole decay.
+
+What is in place is so for the cache of a CPU, where a new S x S tensor for each step takes twice as
+long in all. Autograd keeps a copy where it has to.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.numerics import cummax, cumsum, future_mask, normalizer
+from vil_mm.mlstm.numerics import bounded_exp_, cummax, cumsum, normalizer
 
 
 def mlstm_parallel(
@@ -44,8 +49,9 @@ def mlstm_parallel(
     F_t = cumsum(F.logsigmoid(fgate), reverse)
     x = igate - F_t
     M, _ = cummax(x, reverse)
-    log_decay = x.unsqueeze(-2) - M.unsqueeze(-1)
-    decay = log_decay.add_(future_mask(x, reverse)).exp_()
-    W = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1) * decay
+    scale = 0.5 * math.log(q.shape[-1])  # 1 / sqrt(DH), carried by the decay
+    decay = bounded_exp_(x.unsqueeze(-2) - (M + scale).unsqueeze(-1))
+    W = (q @ k.transpose(-2, -1)).mul_(decay)
+    W = W.triu_() if reverse else W.tril_()
     N = normalizer(W.sum(-1), F_t + M, eps)
-    return (W @ v) / N.unsqueeze(-1)
+    return (W @ v).div_(N.unsqueeze(-1))

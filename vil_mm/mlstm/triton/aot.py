@@ -1,9 +1,9 @@
 """Compiling launched kernels ahead of time, without a GPU: registers, spills, shared memory.
 
-    with recorded() as launches:
-        ...                                   # call what launches kernels, on meta tensors
-    for usage in compile_launches(launches, capability=90):
-        print(usage)
+with recorded(90) as launches:
+    ...                                   # call what launches kernels, on meta tensors
+for usage in compile_launches(launches, capability=90):
+    print(usage)
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from triton.compiler import ASTSource
 
 from vil_mm.mlstm.triton.runtime import Config, Launch
 
-# Bytes of shared memory that one program may use (CUDA programming guide, compute capabilities).
-SHARED_LIMIT = {80: 163 * 1024, 90: 227 * 1024}
-
 POINTERS = {
     torch.float32: '*fp32',
     torch.bfloat16: '*bf16',
@@ -34,7 +31,7 @@ POINTERS = {
 
 
 class Usage(NamedTuple):
-    """What one program of a compiled kernel takes. ``spilled`` is local memory in bytes a thread."""
+    """What one program of a compiled kernel takes; ``spilled`` in bytes a thread."""
 
     kernel: str
     config: Config

@@ -66,8 +66,8 @@ def prepare_rows(
 
 
 @triton.jit
-def gradients(
-    q, k, v, dh, read, written, m, r, d, C, n, dC, dn, dq, dk, dv, row_sum, column_sum,
+def value_gradients(
+    q, k, v, dh, read, written, m, r, dC, dv,
     length, heads, columns, num_chunks,
     q_batch, q_row, q_column, q_head,
     k_batch, k_row, k_column, k_head,
@@ -77,10 +77,67 @@ def gradients(
     REVERSE: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
     HAS_STATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dq, dk and dv of one chunk, with q . dq and k . dk of each token for the gates.
+    """dv of one chunk. The chunk is one tile: its products of pairs of tokens are made once."""
+    c, pair = tl.program_id(0), tl.program_id(1)
+    image, head = pair // heads, pair % heads
+    q += image.to(tl.int64) * q_batch + head * q_head
+    k += image.to(tl.int64) * k_batch + head * k_head
+    dh += image.to(tl.int64) * dh_batch + head * dh_head
+    dv += image.to(tl.int64) * out_batch + head * out_head
+    row = pair.to(tl.int64) * length
+    t = c * CHUNK + tl.arange(0, CHUNK)
+    inside = t < length
+    mask = inside[:, None]
+    channel = tl.arange(0, TILE)
+    q_at = place(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
+    k_t = place(t, length, columns, k_row, k_column, REVERSE)
+    k_at = k_t[:, None] + channel[None, :]
+    dh_at = place(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
+    out_at = place(t, length, columns, out_row, out_column, REVERSE)[:, None] + channel[None, :]
+    read_t = tl.load(read + row + t, mask=inside, other=float('-inf'))
+    written_t = tl.load(written + row + t, mask=inside, other=float('-inf'))
+    r_t = tl.load(r + row + t, mask=inside, other=0.0)
 
-    The chunk is one tile: its products of all pairs of tokens are made once and kept.
-    """
+    S = tl.zeros([CHUNK, CHUNK], tl.float32)
+    for i in range(WIDTH // TILE):
+        q_i = tl.load(q + i * TILE + q_at, mask=mask, other=0.0)
+        k_i = tl.load(k + i * TILE + k_t[None, :] + channel[:, None], inside[None, :], other=0.0)
+        S = dot(q_i, k_i, S, PRECISION)
+    seen = t[:, None] >= t[None, :]
+    P = tl.where(seen, tl.exp2(read_t[:, None] + written_t[None, :]), 0.0)
+    W = tl.trans((S * P * r_t[:, None]).to(dh.dtype.element_ty))
+    if HAS_STATE:
+        last = c * CHUNK + CHUNK - 1
+        read_last = tl.load(read + row + last, mask=last < length, other=float('-inf'))
+        omega = tl.exp2(written_t + read_last)
+        dC += (pair.to(tl.int64) * num_chunks + c) * WIDTH * WIDTH
+        dC_at = channel[:, None] * WIDTH + channel[None, :]
+    for j in range(WIDTH // TILE):
+        dv_j = tl.zeros([CHUNK, TILE], tl.float32)
+        if HAS_STATE:
+            for i in range(WIDTH // TILE):
+                k_i = tl.load(k + i * TILE + k_at, mask=mask, other=0.0)
+                dC_i = tl.load(dC + i * TILE * WIDTH + j * TILE + dC_at)
+                dv_j = dot(k_i, dC_i, dv_j, PRECISION)
+            dv_j *= omega[:, None]
+        dh_j = tl.load(dh + j * TILE + dh_at, mask=mask, other=0.0)
+        dv_j = dot(W, dh_j, dv_j, PRECISION)
+        tl.store(dv + j * TILE + out_at, dv_j.to(dv.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def query_key_gradients(
+    q, k, v, dh, read, written, m, r, d, C, n, dC, dn, dq, dk, row_sum, column_sum,
+    length, heads, columns, num_chunks,
+    q_batch, q_row, q_column, q_head,
+    k_batch, k_row, k_column, k_head,
+    v_batch, v_row, v_column, v_head,
+    dh_batch, dh_row, dh_column, dh_head,
+    out_batch, out_row, out_column, out_head,
+    REVERSE: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
+    HAS_STATE: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """dq and dk of one chunk, with q . dq and k . dk of each token for the gates."""
     c, pair = tl.program_id(0), tl.program_id(1)
     image, head = pair // heads, pair % heads
     q += image.to(tl.int64) * q_batch + head * q_head
@@ -89,41 +146,28 @@ def gradients(
     dh += image.to(tl.int64) * dh_batch + head * dh_head
     out = image.to(tl.int64) * out_batch + head * out_head
     row = pair.to(tl.int64) * length
-
     t = c * CHUNK + tl.arange(0, CHUNK)
     inside = t < length
     mask = inside[:, None]
     channel = tl.arange(0, TILE)
-    q_t = place(t, length, columns, q_row, q_column, REVERSE)
-    k_t = place(t, length, columns, k_row, k_column, REVERSE)
+    q_at = place(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
+    k_at = place(t, length, columns, k_row, k_column, REVERSE)[:, None] + channel[None, :]
     v_t = place(t, length, columns, v_row, v_column, REVERSE)
-    q_at = q_t[:, None] + channel[None, :]
-    k_at = k_t[:, None] + channel[None, :]
-    v_at = v_t[:, None] + channel[None, :]
     dh_at = place(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
-    out_at = out + place(t, length, columns, out_row, out_column, REVERSE)[:, None]
-    out_at += channel[None, :]
+    out_at = place(t, length, columns, out_row, out_column, REVERSE)[:, None] + channel[None, :]
     read_t = tl.load(read + row + t, mask=inside, other=float('-inf'))
     written_t = tl.load(written + row + t, mask=inside, other=float('-inf'))
     r_t = tl.load(r + row + t, mask=inside, other=0.0)
     d_t = tl.load(d + row + t, mask=inside, other=0.0)
 
-    # 1. pairs of tokens
-    S = tl.zeros([CHUNK, CHUNK], tl.float32)
     G = tl.zeros([CHUNK, CHUNK], tl.float32)
     for i in range(WIDTH // TILE):
-        q_i = tl.load(q + i * TILE + q_at, mask=mask, other=0.0)
-        k_i = tl.load(k + i * TILE + k_t[None, :] + channel[:, None], inside[None, :], other=0.0)
-        S = dot(q_i, k_i, S, PRECISION)
         dh_i = tl.load(dh + i * TILE + dh_at, mask=mask, other=0.0)
         v_i = tl.load(v + i * TILE + v_t[None, :] + channel[:, None], inside[None, :], other=0.0)
         G = dot(dh_i, v_i, G, PRECISION)
     seen = t[:, None] >= t[None, :]
     P = tl.where(seen, tl.exp2(read_t[:, None] + written_t[None, :]), 0.0)
-    W = (S * P * r_t[:, None]).to(dh.dtype.element_ty)
     dS = ((G * r_t[:, None] + d_t[:, None]) * P).to(k.dtype.element_ty)
-
-    # 2. a tile of channels after the other, within the chunk and through the states
     if HAS_STATE:
         last = c * CHUNK + CHUNK - 1
         read_last = tl.load(read + row + last, mask=last < length, other=float('-inf'))
@@ -131,45 +175,39 @@ def gradients(
         alpha = tl.exp2(read_t + m_in)
         omega = tl.exp2(written_t + read_last)
         state = (pair.to(tl.int64) * num_chunks + c) * WIDTH
-        n += state
-        dn += state
-        C += state * WIDTH
-        dC += state * WIDTH
-        straight = channel[:, None] * WIDTH + channel[None, :]
         turned = channel[None, :] * WIDTH + channel[:, None]
     rows = tl.zeros([CHUNK], tl.float32)
-    written_sum = tl.zeros([CHUNK], tl.float32)
     for j in range(WIDTH // TILE):
-        at = j * TILE
         dq_j = tl.zeros([CHUNK, TILE], tl.float32)
-        dk_j = tl.zeros([CHUNK, TILE], tl.float32)
-        dv_j = tl.zeros([CHUNK, TILE], tl.float32)
         if HAS_STATE:
             for i in range(WIDTH // TILE):
                 dh_i = tl.load(dh + i * TILE + dh_at, mask=mask, other=0.0)
-                C_i = tl.load(C + at * WIDTH + i * TILE + turned)
+                C_i = tl.load(C + (state + j * TILE) * WIDTH + i * TILE + turned)
                 dq_j = dot(dh_i, C_i, dq_j, PRECISION)
-                v_i = tl.load(v + i * TILE + v_at, mask=mask, other=0.0)
-                dC_i = tl.load(dC + at * WIDTH + i * TILE + turned)
-                dk_j = dot(v_i, dC_i, dk_j, PRECISION)
-                k_i = tl.load(k + i * TILE + k_at, mask=mask, other=0.0)
-                dC_i = tl.load(dC + i * TILE * WIDTH + at + straight)
-                dv_j = dot(k_i, dC_i, dv_j, PRECISION)
-            n_j = tl.load(n + at + channel)
-            dn_j = tl.load(dn + at + channel)
+            n_j = tl.load(n + state + j * TILE + channel)
             dq_j = alpha[:, None] * (dq_j * r_t[:, None] + d_t[:, None] * n_j[None, :])
-            dk_j = omega[:, None] * (dk_j + dn_j[None, :])
-            dv_j = omega[:, None] * dv_j
-        k_j = tl.load(k + at + k_at, mask=mask, other=0.0)
+        k_j = tl.load(k + j * TILE + k_at, mask=mask, other=0.0)
         dq_j = dot(dS, k_j, dq_j, PRECISION)
-        q_j = tl.load(q + at + q_at, mask=mask, other=0.0)
-        dk_j = dot(tl.trans(dS), q_j, dk_j, PRECISION)
-        dh_j = tl.load(dh + at + dh_at, mask=mask, other=0.0)
-        dv_j = dot(tl.trans(W), dh_j, dv_j, PRECISION)
+        q_j = tl.load(q + j * TILE + q_at, mask=mask, other=0.0)
         rows += tl.sum(dq_j * q_j.to(tl.float32), 1)
-        written_sum += tl.sum(dk_j * k_j.to(tl.float32), 1)
-        tl.store(dq + at + out_at, dq_j.to(dq.dtype.element_ty), mask=mask)
-        tl.store(dk + at + out_at, dk_j.to(dk.dtype.element_ty), mask=mask)
-        tl.store(dv + at + out_at, dv_j.to(dv.dtype.element_ty), mask=mask)
+        tl.store(dq + out + j * TILE + out_at, dq_j.to(dq.dtype.element_ty), mask=mask)
     tl.store(row_sum + row + t, rows, mask=inside)
-    tl.store(column_sum + row + t, written_sum, mask=inside)
+
+    dS = tl.trans(dS)
+    v_at = v_t[:, None] + channel[None, :]
+    sums = tl.zeros([CHUNK], tl.float32)
+    for j in range(WIDTH // TILE):
+        dk_j = tl.zeros([CHUNK, TILE], tl.float32)
+        if HAS_STATE:
+            for i in range(WIDTH // TILE):
+                v_i = tl.load(v + i * TILE + v_at, mask=mask, other=0.0)
+                dC_i = tl.load(dC + (state + j * TILE) * WIDTH + i * TILE + turned)
+                dk_j = dot(v_i, dC_i, dk_j, PRECISION)
+            dn_j = tl.load(dn + state + j * TILE + channel)
+            dk_j = omega[:, None] * (dk_j + dn_j[None, :])
+        q_j = tl.load(q + j * TILE + q_at, mask=mask, other=0.0)
+        dk_j = dot(dS, q_j, dk_j, PRECISION)
+        k_j = tl.load(k + j * TILE + k_at, mask=mask, other=0.0)
+        sums += tl.sum(dk_j * k_j.to(tl.float32), 1)
+        tl.store(dk + out + j * TILE + out_at, dk_j.to(dk.dtype.element_ty), mask=mask)
+    tl.store(column_sum + row + t, sums, mask=inside)

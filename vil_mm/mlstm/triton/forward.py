@@ -80,8 +80,8 @@ def outputs(
     v_batch, v_row, v_column, v_head,
     h_batch, h_row, h_column, h_head,
     REVERSE: tl.constexpr, CHUNK: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
-    WIDTH: tl.constexpr, TILE: tl.constexpr, OWN: tl.constexpr, HAS_STATE: tl.constexpr,
-    PRECISION: tl.constexpr,
+    WIDTH: tl.constexpr, TILE: tl.constexpr, OWN: tl.constexpr, KEEP_Q: tl.constexpr,
+    HAS_STATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
     """h and b for ``ROWS`` tokens and ``OWN`` tiles of ``TILE`` channels of v.
 
@@ -134,18 +134,25 @@ def outputs(
         u = u_next
 
     # 2. the tokens of the chunk
-    q_t = ()
-    for i in tl.static_range(TILES):
-        q_t = q_t + (tl.load(q + i * TILE + q_at, mask=t_in[:, None], other=0.0),)
+    if KEEP_Q:
+        q_t = ()
+        for part in tl.static_range(TILES):
+            q_t = q_t + (tl.load(q + part * TILE + q_at, mask=t_in[:, None], other=0.0),)
     for start in range(c * CHUNK, tl.minimum(first + ROWS, length), KEYS):
         s = start + tl.arange(0, KEYS)
         s_in = s < length
         k_at = place(s, length, columns, k_row, k_column, REVERSE)[None, :] + channel[:, None]
         v_at = place(s, length, columns, v_row, v_column, REVERSE)[:, None] + channel[None, :]
         W = tl.zeros([ROWS, KEYS], tl.float32)
-        for i in tl.static_range(TILES):
-            k_i = tl.load(k + i * TILE + k_at, mask=s_in[None, :], other=0.0)
-            W = dot(q_t[i], k_i, W, PRECISION)
+        if KEEP_Q:
+            for part in tl.static_range(TILES):
+                k_part = tl.load(k + part * TILE + k_at, mask=s_in[None, :], other=0.0)
+                W = dot(q_t[part], k_part, W, PRECISION)
+        else:
+            for i in range(TILES):
+                q_i = tl.load(q + i * TILE + q_at, mask=t_in[:, None], other=0.0)
+                k_i = tl.load(k + i * TILE + k_at, mask=s_in[None, :], other=0.0)
+                W = dot(q_i, k_i, W, PRECISION)
         written_s = tl.load(written + row + s, mask=s_in, other=float('-inf'))
         seen = t[:, None] >= s[None, :]
         W *= tl.where(seen, tl.exp2(read_t[:, None] + written_s[None, :]), 0.0)

@@ -86,7 +86,8 @@ def gate_gradients(
     row_sum, column_sum, fgate, digate, dfgate,
     length, heads, columns,
     f_batch, f_row, f_column, f_head,
-    d_batch, d_row, d_column, d_head,
+    di_batch, di_row, di_column, di_head,
+    df_batch, df_row, df_column, df_head,
     REVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """di = column sum; df = sigmoid(-f) times the sum of (row - column) from each token onwards.
@@ -96,8 +97,8 @@ def gate_gradients(
     """
     image, head = tl.program_id(0) // heads, tl.program_id(0) % heads
     fgate += image.to(tl.int64) * f_batch + head * f_head
-    digate += image.to(tl.int64) * d_batch + head * d_head
-    dfgate += image.to(tl.int64) * d_batch + head * d_head
+    digate += image.to(tl.int64) * di_batch + head * di_head
+    dfgate += image.to(tl.int64) * df_batch + head * df_head
     row = tl.program_id(0).to(tl.int64) * length
     later = 0.0
     for block in range(tl.cdiv(length, BLOCK)):
@@ -109,6 +110,7 @@ def gate_gradients(
         f = tl.load(fgate + f_at, mask=inside, other=0.0).to(tl.float32)
         dlog_f = later + tl.cumsum(rows - written, 0)
         later += tl.sum(rows - written, 0)
-        d_at = place(t, length, columns, d_row, d_column, REVERSE)
-        tl.store(digate + d_at, written, mask=inside)
-        tl.store(dfgate + d_at, dlog_f / (1 + tl.exp(f)), mask=inside)
+        di_at = place(t, length, columns, di_row, di_column, REVERSE)
+        tl.store(digate + di_at, written, mask=inside)
+        df_at = place(t, length, columns, df_row, df_column, REVERSE)
+        tl.store(dfgate + df_at, dlog_f / (1 + tl.exp(f)), mask=inside)

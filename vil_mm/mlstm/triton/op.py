@@ -95,7 +95,7 @@ def mlstm_op(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """h as q, and for the backward pass b and m, (B, NH, S) float32 in reading order."""
     if reason := why_not(q, k, v):
-        _log_once(reason)
+        log_once(reason)
         h = _chunkwise_output(q, k, v, igate, fgate, reverse, eps)
         return h, *(_per_token(q) for _ in range(2))
     from vil_mm.mlstm.triton.launches import forward
@@ -204,7 +204,8 @@ def _by_heads(*tensors: Tensor) -> list[Tensor]:
     return [x.to(dtype).flatten(1, 2).transpose(1, 2) for x in tensors]
 
 
-def _log_once(reason: str) -> None:
+def log_once(reason: str) -> None:
+    """Say in the log, once for each reason, that the chunkwise form replaces the fused kernels."""
     if reason not in _logged:
         _logged.add(reason)
         logging.getLogger('vil_mm').warning(

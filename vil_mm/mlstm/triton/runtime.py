@@ -48,18 +48,34 @@ class Launch(NamedTuple):
     arguments: dict[str, Any]
 
 
+# Bytes of shared memory that one program may use (CUDA programming guide, compute capabilities).
+SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024}
+
 _recorded: list[Launch] | None = None
+_recorded_capability = 90
 
 
 @contextlib.contextmanager
-def recorded() -> Iterator[list[Launch]]:
-    """Within it, launches are listed instead of run: tensors may then be on the meta device."""
-    global _recorded
-    _recorded, before = [], _recorded
+def recorded(capability: int = 90) -> Iterator[list[Launch]]:
+    """Within it, launches are listed instead of run: tensors may then be on the meta device.
+
+    Args:
+        capability: Of the GPU that the launches are meant for: 80 (A100) or 90 (H100, H200).
+    """
+    global _recorded, _recorded_capability
+    before = _recorded, _recorded_capability
+    _recorded, _recorded_capability = [], capability
     try:
         yield _recorded
     finally:
-        _recorded = before
+        _recorded, _recorded_capability = before
+
+
+def shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory that one program may use on ``device``."""
+    if device.type == 'cuda':
+        return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    return SHARED_MEMORY[_recorded_capability]
 
 
 def launch(kernel: Any, grid: tuple[int, ...], configs: tuple[Config, ...], **arguments) -> None:
