@@ -89,8 +89,6 @@ def mlstm_chunkwise_gradients(
 
 
 class _Chunkwise(torch.autograd.Function):
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(q, k, v, igate, fgate, chunk_size, reverse, eps):
         gates, _ = _gates(igate, fgate, q.shape[-1], chunk_size, reverse)
@@ -109,6 +107,16 @@ class _Chunkwise(torch.autograd.Function):
             gradients = mlstm_chunkwise_gradients(dh, *ctx.saved_tensors, **options)
         return *gradients, None, None, None
 
+    @staticmethod
+    def vmap(info, in_dims, *arguments):
+        """What is mapped over joins the images: :func:`_output` could not work in place."""
+        size = info.batch_size
+        tensors = [
+            (x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)).flatten(0, 1)
+            for x, dim in zip(arguments[:5], in_dims, strict=False)
+        ]
+        return _Chunkwise.apply(*tensors, *arguments[5:]).unflatten(0, (size, -1)), 0
+
 
 def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]:
     """h ``(..., S, DH)``."""
@@ -120,8 +128,8 @@ def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]
     state = _receive(gates.carry, _outer(k, gates.omega, v))
 
     # 2. outputs: from the incoming state and from the chunk itself
-    W = q @ k.transpose(-2, -1) * _weights(gates, reverse)
-    u = torch.addcmul(W @ v, gates.alpha.unsqueeze(-1), q @ state)
+    W = _causal_((q @ k.transpose(-2, -1)).mul_(_weights(gates)), reverse)
+    u = (W @ v).addcmul_(gates.alpha.unsqueeze(-1), q @ state)
     h = u[..., :-1] / normalizer(u[..., -1], gates.m, eps).unsqueeze(-1)
     return (_trim(h.flatten(-3, -2), -2, length, reverse),)
 
@@ -140,8 +148,8 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
 
     # 1. recompute the states, the weights W inside the chunk and the normaliser N
     state = _receive(gates.carry, _outer(k, gates.omega, v))
-    P = _weights(gates, reverse)
-    W = q @ k.transpose(-2, -1) * P
+    P = _weights(gates)
+    W = _causal_(q @ k.transpose(-2, -1) * P, reverse)
     b = gates.alpha * (q @ state[..., -1:]).squeeze(-1) + W.sum(-1)
     N = normalizer(b, gates.m, eps)
 
@@ -154,7 +162,7 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
     dstate = _receive(gates.carry.mT, _outer(q, gates.alpha, du))
 
     # 4. inside the chunk, and through the state
-    dS = du @ v.transpose(-2, -1) * P
+    dS = _causal_(du @ v.transpose(-2, -1) * P, reverse)
     alpha, omega = gates.alpha.unsqueeze(-1), gates.omega.unsqueeze(-1)
     dq = torch.addcmul(dS @ k, alpha, du @ state.transpose(-2, -1))
     dk = torch.addcmul(dS.transpose(-2, -1) @ q, omega, v @ dstate.transpose(-2, -1))
@@ -218,10 +226,14 @@ def _previous(m_out: Tensor, reverse: bool) -> Tensor:
     return F.pad(m_out[..., :-1], (1, 0), value=-math.inf)
 
 
-def _weights(gates: _Gates, reverse: bool) -> Tensor:
-    """P ``(..., C, L, L)``: exp(read_t + written_s) where row t may read column s, else 0."""
-    P = bounded_exp_(gates.written.unsqueeze(-2) + gates.read.unsqueeze(-1))
-    return P.triu() if reverse else P.tril()
+def _weights(gates: _Gates) -> Tensor:
+    """P ``(..., C, L, L)``: exp(read_t + written_s), right where row t may read column s."""
+    return bounded_exp_(gates.written.unsqueeze(-2) + gates.read.unsqueeze(-1))
+
+
+def _causal_(x: Tensor, reverse: bool) -> Tensor:
+    """Zeros, in place, where row t may not read column s of ``(..., L, L)``."""
+    return x.triu_() if reverse else x.tril_()
 
 
 def _outer(x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
@@ -271,7 +283,7 @@ def _cut(x: Tensor, dim: int, chunk_size: int, reverse: bool, value: float = 0.0
     if padding:
         sides = (padding, 0) if reverse else (0, padding)
         x = F.pad(x, sides if dim == -1 else (0, 0, *sides), value=value)
-    return x.contiguous().unflatten(dim, (-1, chunk_size))
+    return x.unflatten(dim, (-1, chunk_size))
 
 
 def _trim(x: Tensor, dim: int, length: int, reverse: bool) -> Tensor:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -51,7 +52,8 @@ def mlstm_parallel(
     M, _ = cummax(x, reverse)
     scale = 0.5 * math.log(q.shape[-1])  # 1 / sqrt(DH), carried by the decay
     decay = bounded_exp_(x.unsqueeze(-2) - (M + scale).unsqueeze(-1))
-    W = (q @ k.transpose(-2, -1)).mul_(decay)
+    W = q @ k.transpose(-2, -1)
+    W = W * decay if torch.is_grad_enabled() else W.mul_(decay)  # torch.func maps over the first
     W = W.triu_() if reverse else W.tril_()
     N = normalizer(W.sum(-1), F_t + M, eps)
     return (W @ v).div_(N.unsqueeze(-1))

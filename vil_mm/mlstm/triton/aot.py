@@ -1,9 +1,10 @@
 """Compiling launched kernels ahead of time, without a GPU: registers, spills, shared memory.
 
-with recorded(90) as launches:
-    ...                                   # call what launches kernels, on meta tensors
-for usage in compile_launches(launches, capability=90):
+for usage in compile_launches(cell_launches(96, torch.bfloat16, 4096, 90), 90):
     print(usage)
+
+Any function that launches kernels can be listed so: call it on meta tensors within
+:func:`~vil_mm.mlstm.triton.runtime.recorded`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vil_mm.mlstm.triton.runtime import Config, Launch
+from vil_mm.mlstm.triton.launches import backward, forward
+from vil_mm.mlstm.triton.runtime import Config, Launch, recorded
 
 POINTERS = {
     torch.float32: '*fp32',
@@ -39,6 +41,33 @@ class Usage(NamedTuple):
     spilled: int
     shared: int
     wgmma: int  # Hopper's asynchronous matrix instructions in the code
+
+
+def cell_launches(
+    width: int,
+    dtype: torch.dtype,
+    length: int,
+    capability: int,
+    *,
+    state_dtype: torch.dtype | None = None,
+) -> list[Launch]:
+    """Forward and backward launches of the cell for two images and four heads; nothing is run.
+
+    Args:
+        width: Channels of a head, DH.
+        dtype: Of q, k, v; the gates are in float32.
+        length: Tokens S.
+        capability: Of the GPU that the tiles are chosen for: 80 or 90.
+        state_dtype: See :func:`vil_mm.mlstm.triton.op.mlstm_fused`.
+    """
+    q, k, v = (torch.empty(2, 1, length, 4, width, dtype=dtype, device='meta') for _ in range(3))
+    igate, fgate = torch.empty(2, 1, length, 8, device='meta').chunk(2, dim=-1)
+    float32_states = (state_dtype or dtype) == torch.float32
+    with recorded(capability) as launches:
+        h, b, m = forward(q, k, v, igate, fgate, True, 0, 1e-6, float32_states)
+        dh = torch.empty_like(h)
+        backward(dh, q, k, v, igate, fgate, h, b, m, True, 1e-6, float32_states)
+    return launches
 
 
 def compile_launches(launches: Iterable[Launch], capability: int) -> Iterator[Usage]:

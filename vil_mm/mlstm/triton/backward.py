@@ -12,8 +12,8 @@ the derivatives are (spec of the chunkwise form in :mod:`vil_mm.mlstm.chunkwise`
     dk_s  = sum_t dS_ts q_t           + omega_s (dC v_s + dn)
     dv_s  = sum_t W'_ts r_t dh_t      + omega_s dC^T k_s
 
-C, n is the state that the chunk receives, dC, dn the derivative by the one it passes on. The
-stabiliser m is held constant: it matters only through eps, a relative error of eps / N.
+C, n is the state that the chunk receives, dC, dn the derivative by the one it passes on. All paths
+through the stabiliser m together leave dm_t = -(dh_t . h_t) eps / N_t; see the kernels of gates.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from vil_mm.mlstm.triton.common import dot, place
 
 @triton.jit
 def prepare_rows(
-    dh, h, b, m, read, r, d, weight, weight_sum,
+    dh, h, b, m, read, r, d, dm, weight, weight_sum,
     length, heads, columns, scale, eps,
     dh_batch, dh_row, dh_column, dh_head,
     h_batch, h_row, h_column, h_head,
     REVERSE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
     PADDED: tl.constexpr,
 ):  # fmt: skip
-    """r and d of ``BLOCK`` tokens, and with alpha the weights of q dh^T and q in dC and dn.
+    """r, d and dm of ``BLOCK`` tokens, and with alpha the weights of q dh^T and q in dC and dn.
 
     All (B, NH, S) float32 in reading order.
     """
@@ -54,13 +54,15 @@ def prepare_rows(
     b_t = tl.load(b + row + t, mask=inside, other=0.0)
     m_t = tl.load(m + row + t, mask=inside, other=0.0)
     floor = tl.exp2(tl.minimum(-m_t, 115.0))
-    r_t = scale / (tl.maximum(tl.abs(b_t), floor) + eps)
+    N = tl.maximum(tl.abs(b_t), floor) + eps
+    r_t = scale / N
     d_t = tl.where(tl.abs(b_t) > floor, tl.where(b_t > 0, -dh_h, dh_h) * r_t, 0.0)
     m_in_at = (t // CHUNK) * CHUNK - 1
     m_in = tl.load(m + row + m_in_at, mask=inside & (m_in_at >= 0), other=float('-inf'))
     alpha = tl.exp2(tl.load(read + row + t, mask=inside, other=float('-inf')) + m_in)
     tl.store(r + row + t, r_t, mask=inside)
     tl.store(d + row + t, d_t, mask=inside)
+    tl.store(dm + row + t, -dh_h * eps / N, mask=inside)
     tl.store(weight + row + t, alpha * r_t, mask=inside)
     tl.store(weight_sum + row + t, alpha * d_t, mask=inside)
 

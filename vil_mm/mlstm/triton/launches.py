@@ -27,11 +27,11 @@ def forward(
     length = rows * columns
     chunk = chunk_size or choose_fused_chunk(length, heads, width, q.element_size())
     m = q.new_empty((batch, heads, length), dtype=torch.float32)
-    read, written = _exponents(igate, fgate, m, chunk, reverse, given_m=False)
+    read, written = _exponents(igate, fgate, m, chunk, reverse)
     C, n = None, None
     if length > chunk:
         C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
-    h, b = empty_in_order(q), torch.empty_like(m)
+    h, b = empty_in_order(q), m.new_empty(m.shape)
     tiles = _output_tiles(q, chunk)
     launch(
         outputs,
@@ -56,14 +56,15 @@ def backward(
     length = rows * columns
     chunk = _gradient_chunk(q, length)
     sizes = {'length': length, 'heads': heads, 'columns': columns}
-    read, written = _exponents(igate, fgate, m, chunk, reverse, given_m=True)
-    r, d, weight, weight_sum = (torch.empty_like(m) for _ in range(4))
+    record = m.new_empty(m.shape)
+    read, written = _exponents(igate, fgate, m, chunk, reverse, record)
+    r, d, dm, weight, weight_sum = (m.new_empty(m.shape) for _ in range(5))
     block = 32
     launch(
         prepare_rows,
         (_blocks(length, block), batch * heads),
         (Config(4),),
-        dh=dh, h=h, b=b, m=m, read=read, r=r, d=d, weight=weight, weight_sum=weight_sum,
+        dh=dh, h=h, b=b, m=m, read=read, r=r, d=d, dm=dm, weight=weight, weight_sum=weight_sum,
         **sizes, scale=width**-0.5, eps=eps, **_strides(dh=dh, h=h),
         REVERSE=reverse, CHUNK=chunk, BLOCK=block, WIDTH=width, PADDED=_power_of_two(width),
     )  # fmt: skip
@@ -73,7 +74,7 @@ def backward(
         C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
         dC, dn = _states(q, dh, weight, weight_sum, read, m, chunk, reverse, True, float32_states)
     dq, dk, dv = (empty_in_order(q) for _ in range(3))
-    row_sum, column_sum = torch.empty_like(m), torch.empty_like(m)
+    row_sum, column_sum = m.new_empty(m.shape), m.new_empty(m.shape)
     grid, config = (_blocks(length, chunk), batch * heads), Config(8 if chunk == 128 else 4)
     common = dict(
         q=q, k=k, v=v, dh=dh, read=read, written=written, m=m, r=r, dC=dC,
@@ -93,24 +94,27 @@ def backward(
         gate_gradients,
         (batch * heads,),
         (Config(8),),
-        row_sum=row_sum, column_sum=column_sum, fgate=fgate, digate=digate, dfgate=dfgate,
-        **sizes, **_strides(f=fgate, di=digate, df=dfgate), REVERSE=reverse, BLOCK=GATES_A_STEP,
+        row_sum=row_sum, column_sum=column_sum, dm=dm, record=record,
+        fgate=fgate, digate=digate, dfgate=dfgate, **sizes,
+        **_strides(f=fgate, di=digate, df=dfgate), REVERSE=reverse, BLOCK=GATES_A_STEP,
     )  # fmt: skip
     return dq, dk, dv, digate, dfgate
 
 
-def _exponents(igate, fgate, m, chunk: int, reverse: bool, given_m: bool) -> tuple[Tensor, Tensor]:
-    """The exponents read and written, and m where it is not given."""
-    read, written = torch.empty_like(m), torch.empty_like(m)
+def _exponents(
+    igate, fgate, m, chunk: int, reverse: bool, record: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """The exponents read and written; fills m or, where ``record`` is asked for, that from m."""
+    read, written = m.new_empty(m.shape), m.new_empty(m.shape)
     batch, heads, length = m.shape
     chunks = min(max(GATES_A_STEP // chunk, 1), _power_of_two(_blocks(length, chunk)))
     launch(
         prepare_gates,
         (batch * heads,),
         (Config(8),),
-        igate=igate, fgate=fgate, m=m, read=read, written=written,
+        igate=igate, fgate=fgate, m=m, read=read, written=written, record=record,
         length=length, heads=heads, columns=igate.shape[2], **_strides(i=igate, f=fgate),
-        REVERSE=reverse, CHUNK=chunk, CHUNKS=chunks, GIVEN_M=given_m,
+        REVERSE=reverse, CHUNK=chunk, CHUNKS=chunks, GIVEN_M=record is not None,
     )  # fmt: skip
     return read, written
 
