@@ -43,6 +43,7 @@ EXTRAS_REQUIRE = {
         'pytest',
         'ruff',
         'safetensors',  # reads the golden numbers
+        'triton',  # the kernels' tests: interpreted, and compiled ahead of time, without a GPU
     ],
     'gpu': ['triton'],  # the fused kernels; torch for CUDA on Linux already brings it
 }

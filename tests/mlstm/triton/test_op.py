@@ -41,9 +41,9 @@ def exact(inputs: list[Tensor], **options) -> list[Tensor]:
 
 
 def errors(got: list[Tensor], want: list[Tensor]) -> list[float]:
-    """Relative, in the norm of each tensor (1e-3 at least: a first forget gate's is zero)."""
+    """Relative, in the norm of each tensor (0.1 at least: some of a single token cancel)."""
     return [
-        ((a.double() - b).norm() / b.norm().clamp(min=1e-3)).item()
+        ((a.double() - b).norm() / b.norm().clamp(min=0.1)).item()
         for a, b in zip(got, want, strict=True)
     ]
 

@@ -36,7 +36,7 @@ def forward(
     launch(
         outputs,
         (_blocks(length, tiles.rows), width // (tiles.own * tiles.tile), batch * heads),
-        (tiles.config,),
+        tiles.configs,
         q=q, k=k, v=v, read=read, written=written, m=m, C=C, n=n, h=h, b=b,
         length=length, heads=heads, columns=columns, num_chunks=_blocks(length, chunk),
         scale=width**-0.5, eps=eps, **_strides(q=q, k=k, v=v, h=h),
@@ -75,7 +75,8 @@ def backward(
         dC, dn = _states(q, dh, weight, weight_sum, read, m, chunk, reverse, True, float32_states)
     dq, dk, dv = (empty_in_order(q) for _ in range(3))
     row_sum, column_sum = m.new_empty(m.shape), m.new_empty(m.shape)
-    grid, config = (_blocks(length, chunk), batch * heads), Config(8 if chunk == 128 else 4)
+    grid = (_blocks(length, chunk), batch * heads)
+    configs = tuple(Config(8 if chunk == 128 else 4, stages) for stages in (2, 3))
     common = dict(
         q=q, k=k, v=v, dh=dh, read=read, written=written, m=m, r=r, dC=dC,
         **sizes, num_chunks=_blocks(length, chunk),
@@ -83,9 +84,9 @@ def backward(
         REVERSE=reverse, CHUNK=chunk, WIDTH=width, TILE=_tile_width(q),
         HAS_STATE=C is not None, PRECISION=_precision(),
     )  # fmt: skip
-    launch(value_gradients, grid, (config,), dv=dv, **common)
+    launch(value_gradients, grid, configs, dv=dv, **common)
     launch(
-        query_key_gradients, grid, (config,),
+        query_key_gradients, grid, configs,
         d=d, C=C, n=n, dn=dn, dq=dq, dk=dk, row_sum=row_sum, column_sum=column_sum, **common,
     )  # fmt: skip
 
@@ -151,7 +152,7 @@ class OutputTiles(NamedTuple):
     keys: int
     tile: int
     own: int
-    config: Config
+    configs: tuple[Config, ...]
 
 
 def _output_tiles(q: Tensor, chunk: int) -> OutputTiles:
@@ -160,16 +161,19 @@ def _output_tiles(q: Tensor, chunk: int) -> OutputTiles:
     128 rows on 8 warps, as Hopper's matrix instructions want, where that fits; else 64, then fewer
     keys. Sums take 192 channels of a row, or 96 where rows are 64 (so are those before Hopper). A
     product of float32 is made of three and needs registers for their parts: 32 rows and channels.
+    Where a third stage fits, it is measured whether it pays.
     """
     width, size, tile = q.shape[-1], q.element_size(), _tile_width(q)
     if size == 4:
-        return OutputTiles(32, 32, tile, _own_tiles(width, tile, 32), Config(4))
+        return OutputTiles(32, 32, tile, _own_tiles(width, tile, 32), (Config(4),))
     own = _own_tiles(width, tile, 192 if _hopper_half(q) else 96)
     for rows, keys in ((128, 64), (128, 32), (64, 64), (64, 32), (64, 16)):
-        used = size * (rows * width + 2 * keys * (width + own * tile) + rows * keys)
-        if rows <= chunk and used <= shared_memory(q.device):
+        stage, rest = size * keys * (width + own * tile), size * rows * (width + keys)
+        stages = (shared_memory(q.device) - rest) // stage
+        if rows <= chunk and stages >= 2:
             break
-    return OutputTiles(rows, keys, tile, own, Config(rows // 16))
+    configs = tuple(Config(rows // 16, n) for n in (2, 3) if n <= stages)
+    return OutputTiles(rows, keys, tile, own, configs)
 
 
 def _own_tiles(width: int, tile: int, most: int) -> int:
