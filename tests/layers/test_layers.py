@@ -186,25 +186,31 @@ class TestLayer:
         layer.orders = (ROWS_BACK,)
         torch.testing.assert_close(layer(x, (3, 4)), expected)
 
-    def test_gates_are_linear_in_q_k_v_and_leave_autocast(self) -> None:
-        scan = Scan(32)
+    @pytest.mark.parametrize('bias', [True, False])
+    def test_gates_are_linear_in_q_k_v_and_leave_autocast(self, bias: bool) -> None:
+        scan = Scan(32, bias=bias).double()
         for linear in (scan.igate, scan.fgate):
             torch.nn.init.normal_(linear.weight)
-        q, k, v = torch.randn(3, 2, 5, 32)
+        x = torch.randn(2, 3, 5, 32, dtype=torch.float64)
+        mixed = scan.mix(x, reverse=True, fused=False)
+        joined = torch.cat(mixed[1:4], dim=-1)
+        gates = torch.cat([scan.igate(joined), scan.fgate(joined)], dim=-1)
+        torch.testing.assert_close(mixed.gates, gates)
+        scan.float()
         with torch.autocast('cpu', torch.bfloat16):
-            igate, fgate = scan.gates(q, k, v)
-        joined = torch.cat([q, k, v], dim=-1)
-        torch.testing.assert_close(igate, scan.igate(joined), rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(fgate, scan.fgate(joined), rtol=1e-4, atol=1e-5)
+            half = scan.mix(x.bfloat16(), reverse=True, fused=False)
+        assert {y.dtype for y in half[:4]} == {torch.bfloat16}
+        torch.testing.assert_close(half.gates, gates.float(), rtol=0.05, atol=0.1)
 
     @pytest.mark.parametrize('conv', ['conv2d', 'causal_conv1d'])
     def test_a_scan_by_columns_is_the_scan_of_the_transposed_grid(self, conv: str) -> None:
         scan = Scan(16, conv).double()
-        x = torch.randn(2, 3, 5, 16, dtype=torch.float64)
+        x, z = torch.randn(2, 2, 3, 5, 16, dtype=torch.float64)
         for by_columns, by_rows in ((COLUMNS, ROWS), (COLUMNS_BACK, ROWS_BACK)):
-            transposed = scan(x.transpose(1, 2).contiguous(), by_rows).transpose(1, 2)
-            torch.testing.assert_close(scan(x, by_columns), transposed)
-            assert not torch.allclose(scan(x, by_rows), transposed)
+            copies = (y.transpose(1, 2).contiguous() for y in (x, z))
+            transposed = scan(*copies, by_rows).transpose(1, 2)
+            torch.testing.assert_close(scan(x, z, by_columns), transposed)
+            assert not torch.allclose(scan(x, z, by_rows), transposed)
 
     def test_only_convolution_and_gates_have_biases_without_biases(self) -> None:
         layer = ViLLayer(16, conv='causal_conv1d', bias=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from vil_mm.checkpoints import from_official
+from vil_mm.layers import scan as scan_module
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6}
 CASES = ['a_v2_classifier', 'c_v1_classifier']
@@ -89,27 +91,45 @@ def record_stages(classifier: torch.nn.Module, x: torch.Tensor) -> dict[str, tor
     for index, layer in enumerate(layers):
         keep(f'subblock.{index}', layer)
     for index, layer in enumerate(layers[:2]):
-        in_turn = _in_turn(reverse=index == 1)
         keep(f'sub{index}.prenorm', layer.norm)
         for name in ('proj_up', 'proj_down'):
-            keep(f'sub{index}.{name}', getattr(layer, name), in_turn)
-        (scan,) = layer.scans
-        keep(f'sub{index}.conv', scan.conv, in_turn)
-        for name in 'qkv':
-            keep(f'sub{index}.{name}', getattr(scan, f'{name}_proj'), in_turn)
-        keep(f'sub{index}.cell_out', scan.head_norm, in_turn)
-        scan.head_norm.register_forward_pre_hook(
-            lambda _, args, i=index, change=in_turn: seen.__setitem__(
-                f'sub{i}.h', change(args[0]).transpose(1, 2)
-            )
-        )
-    with torch.no_grad():
+            keep(f'sub{index}.{name}', getattr(layer, name), _in_turn(reverse=index == 1))
+    calls = {'local_mix': [], 'mlstm': []}
+
+    def record(name: str):
+        function = getattr(scan_module, name)
+
+        def call(*args, **options):
+            calls[name].append((args[0], function(*args, **options)))
+            return calls[name][-1][1]
+
+        return call
+
+    with torch.no_grad(), patch.multiple(scan_module, **{name: record(name) for name in calls}):
         seen['logits'] = classifier.head.fc(backbone(x)[0])
-        for index, layer in enumerate(layers[:2]):
-            q, k, v = (seen[f'sub{index}.{name}'] for name in 'qkv')
-            igate, fgate = layer.scans[0].gates(q, k, v)
-            seen.update({f'sub{index}.igate_preact': igate, f'sub{index}.fgate_preact': fgate})
+    for index, layer in enumerate(layers[:2]):
+        (x, mixed), (_, h) = (calls[name][index] for name in calls)
+        pieces = record_pieces(layer.scans[0], x, mixed, h, reverse=index == 1)
+        seen.update({f'sub{index}.{name}': y for name, y in pieces.items()})
     return seen
+
+
+@torch.no_grad()
+def record_pieces(scan, x, mixed, h, reverse: bool) -> dict[str, torch.Tensor]:
+    """What a scan made of x on its way; the convolution and the head norm are called again."""
+    igate, fgate = mixed.gates.chunk(2, dim=-1)
+    pieces = {
+        'conv': scan.conv(x, reverse),
+        'q': mixed.q,
+        'k': mixed.k,
+        'v': mixed.v,
+        'igate_preact': igate,
+        'fgate_preact': fgate,
+        'h': h,
+        'cell_out': scan.head_norm(h),
+    }
+    pieces = {name: _in_turn(reverse)(y) for name, y in pieces.items()}
+    return {**pieces, 'h': pieces['h'].transpose(1, 2)}
 
 
 def _in_turn(reverse: bool):

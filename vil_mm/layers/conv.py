@@ -24,9 +24,7 @@ class TokenConv2d(nn.Conv2d):
         In reverse the kernel acts as on the token map read from its end, which is the grid turned
         by 180 degrees; turning the kernel instead gives the same and moves nine numbers a channel.
         """
-        weight = self.weight.flip(-2, -1) if reverse else self.weight
-        x = F.conv2d(x.permute(0, 3, 1, 2), weight, self.bias, padding=1, groups=self.groups)
-        return x.permute(0, 2, 3, 1)
+        return token_conv(x, self.weight, self.bias, reverse)
 
 
 class CausalConv1d(nn.Conv1d):
@@ -45,9 +43,21 @@ class CausalConv1d(nn.Conv1d):
         In reverse a token sees the three after it, with the kernel turned. Of a transposed grid the
         sequence is copied once, into the channels-first layout that a convolution wants anyway.
         """
-        grid = x.shape[1:3]
-        before = CAUSAL_KERNEL - 1
-        x = F.pad(x.permute(0, 3, 1, 2).flatten(2), (0, before) if reverse else (before, 0))
-        weight = self.weight.flip(-1) if reverse else self.weight
-        x = F.conv1d(x, weight, self.bias, groups=self.groups)
-        return x.unflatten(2, grid).permute(0, 2, 3, 1)
+        return causal_conv(x, self.weight, self.bias, reverse)
+
+
+def token_conv(x: Tensor, weight: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+    """See :class:`TokenConv2d`; weight ``(E, 1, 3, 3)``."""
+    weight = weight.flip(-2, -1) if reverse else weight
+    x = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[-1])
+    return x.permute(0, 2, 3, 1)
+
+
+def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, reverse: bool) -> Tensor:
+    """See :class:`CausalConv1d`; weight ``(E, 1, 4)``."""
+    grid, channels = x.shape[1:3], x.shape[-1]
+    before = CAUSAL_KERNEL - 1
+    x = F.pad(x.permute(0, 3, 1, 2).flatten(2), (0, before) if reverse else (before, 0))
+    weight = weight.flip(-1) if reverse else weight
+    x = F.conv1d(x, weight, bias, groups=channels)
+    return x.unflatten(2, grid).permute(0, 2, 3, 1)

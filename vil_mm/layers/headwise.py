@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
+
+JOINED_BLOCKS = 4
 
 
 class BlockDiagonalLinear(nn.Module):
@@ -26,15 +30,34 @@ class BlockDiagonalLinear(nn.Module):
         nn.init.normal_(self.weight, std=block_size**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., E)`` to the same shape; weight is (block, out, in).
-
-        Under autocast the product is in half precision and the bias lifts it to float32, in which
-        gates and mLSTM go on.
-        """
-        blocks = x.unflatten(-1, self.weight.shape[:2])
-        out = torch.einsum('...gi,goi->...go', blocks, self.weight).flatten(-2)
-        return out if self.bias is None else out + self.bias
+        """``(..., E)`` to the same shape."""
+        return block_diagonal(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
         blocks, size, _ = self.weight.shape
         return f'blocks={blocks}, block_size={size}, bias={self.bias is not None}'
+
+
+def block_diagonal(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """See :class:`BlockDiagonalLinear`; weight is (block, out, in). The result has x's dtype.
+
+    Neighbouring blocks are joined to wider ones, mostly zeros: on a CPU products of width 16 take a
+    sixth of the time of those of width 4.
+    """
+    channels = x.shape[-1]
+    width = weight.shape[-1] * math.gcd(len(weight), JOINED_BLOCKS)
+    matrices = _join(weight.to(x.dtype), width)
+    tokens = x.reshape(-1, channels // width, width).transpose(0, 1)
+    if bias is None:
+        out = tokens @ matrices
+    else:
+        out = torch.baddbmm(bias.to(x.dtype).view(-1, 1, width), tokens, matrices)
+    return out.transpose(0, 1).reshape(x.shape)
+
+
+def _join(weight: Tensor, width: int) -> Tensor:
+    """``(block, out, in)`` to ``(channels / width, width, width)``, transposed: (in, out)."""
+    joined = width // weight.shape[-1]
+    blocks = weight.mT.unflatten(0, (-1, joined)).unsqueeze(3)  # (n, joined, in, 1, out)
+    diagonal = torch.eye(joined, dtype=weight.dtype, device=weight.device)[:, None, :, None]
+    return (blocks * diagonal).reshape(-1, width, width)

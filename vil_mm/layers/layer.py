@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vil_mm.layers.drop_path import StochasticDepth
@@ -15,7 +14,7 @@ from vil_mm.layers.traversal import ROWS, Order
 
 
 class ViLLayer(nn.Module):
-    """norm, up, scans, output gate, down; plus the residual. The inner width is E = 2D.
+    """norm, up, scans with their output gate, down; plus the residual. The inner width is E = 2D.
 
     Args:
         dim: Channels D of the residual stream, divisible by 4.
@@ -64,12 +63,11 @@ class ViLLayer(nn.Module):
 
     def branch(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """Everything but the residual."""
-        x, z = self.proj_up(self.norm(x)).chunk(2, dim=-1)
-        x = x.unflatten(1, grid)
-        y = self.scans[0](x, self.orders[0])
+        x, z = self.proj_up(self.norm(x)).unflatten(1, grid).chunk(2, dim=-1)
+        y = self.scans[0](x, z, self.orders[0])
         for index, order in enumerate(self.orders[1:], start=1):
-            y = y + self.scans[index % len(self.scans)](x, order)
-        return self.proj_down(y.flatten(1, 2) * F.silu(z))
+            y = y + self.scans[index % len(self.scans)](x, z, order)
+        return self.proj_down(y.flatten(1, 2))
 
     def extra_repr(self) -> str:
         return f'orders={self.orders}'

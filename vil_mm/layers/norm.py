@@ -50,9 +50,13 @@ class HeadNorm(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """``(..., NH, DH)`` to ``(..., NH * DH)``."""
-        h = F.layer_norm(h, h.shape[-1:], eps=self.eps).flatten(-2)
-        scale = 1 + self.weight
-        return h * scale if self.bias is None else torch.addcmul(self.bias, h, scale)
+        return head_norm(h, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f'{self.weight.numel()}, eps={self.eps}, bias={self.bias is not None}'
+
+
+def head_norm(h: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> Tensor:
+    """See :class:`HeadNorm`; ``weight`` is the offset of the scale from one."""
+    h = F.layer_norm(h, h.shape[-1:], eps=eps).flatten(-2)
+    return h * (1 + weight) if bias is None else torch.addcmul(bias, h, 1 + weight)

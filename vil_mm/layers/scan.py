@@ -5,25 +5,28 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vil_mm.layers.conv import CausalConv1d, TokenConv2d
+from vil_mm.layers.gate import norm_skip_gate
 from vil_mm.layers.headwise import BlockDiagonalLinear
+from vil_mm.layers.mix import Mixed, local_mix
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.traversal import Order
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.numerics import full_precision
+from vil_mm.mlstm.triton.runtime import why_not
 
 NUM_HEADS = 4
 CONVS = {'conv2d': TokenConv2d, 'causal_conv1d': CausalConv1d}
 
 
 class Scan(nn.Module):
-    """conv, q/k/v, gates, mLSTM, head norm and skip, in a given order over the grid.
+    """conv, q/k/v, gates, mLSTM, head norm, skip and output gate, in a given order over the grid.
 
-    Nothing is reordered for a reversed direction: the convolution turns its kernel and the mLSTM
-    reads from the end. A scan by columns sees the transposed grid, which is a view.
+    Three steps, each one kernel where Triton can run: :func:`~vil_mm.layers.mix.local_mix`,
+    :func:`vil_mm.mlstm.mlstm` and :func:`~vil_mm.layers.gate.norm_skip_gate`. Nothing is reordered
+    for a reversed direction: the convolution turns its kernel and the mLSTM reads from the end. A
+    scan by columns sees the transposed grid, which is a view.
 
     Args:
         channels: Inner channels E of a layer, in 4 mLSTM heads of E/4.
@@ -58,36 +61,43 @@ class Scan(nn.Module):
         with torch.no_grad():
             self.fgate.bias.copy_(torch.linspace(3, 6, NUM_HEADS))
 
-    def forward(self, x: Tensor, order: Order) -> Tensor:
-        """``(B, Hg, Wg, E)`` to the same shape."""
+    def forward(self, x: Tensor, z: Tensor, order: Order) -> Tensor:
+        """x, what is scanned, and z, the output gate, ``(B, Hg, Wg, E)``, to the same shape."""
         if order.columns:
-            return self.by_rows(x.transpose(1, 2), order.reverse).transpose(1, 2)
-        return self.by_rows(x, order.reverse)
+            x, z = x.transpose(1, 2), z.transpose(1, 2)
+            return self.by_rows(x, z, order.reverse).transpose(1, 2)
+        return self.by_rows(x, z, order.reverse)
 
-    def by_rows(self, x: Tensor, reverse: bool) -> Tensor:
+    def by_rows(self, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
         """The scan of a grid ``(B, Hg, Wg, E)`` along its rows."""
-        a = F.silu(self.conv(x, reverse))
-        q, k, v = self.q_proj(a), self.k_proj(a), self.v_proj(x)
-        igate, fgate = self.gates(q, k, v)
-        q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (q, k, v))
+        fused = self.mlstm_backend == 'triton' or (self.mlstm_backend == 'auto' and x.is_cuda)
+        fused = fused and why_not(x) is None
+        mixed = self.mix(x, reverse, fused)
+        q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (mixed.q, mixed.k, mixed.v))
+        igate, fgate = mixed.gates.chunk(2, dim=-1)
         h = mlstm(q, k, v, igate, fgate, reverse=reverse, backend=self.mlstm_backend)
-        return self.head_norm(h) + self.skip * a
+        norm = self.head_norm
+        return norm_skip_gate(
+            h, mixed.a, z, norm.weight, norm.bias, self.skip, eps=norm.eps, fused=fused
+        )
 
-    def gates(self, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Input and forget gate pre-activations ``(..., NH)``, in float32 at least.
-
-        Linear in the concatenation of q, k (unscaled) and v, which is never built: it is the sum of
-        three products. They leave autocast because the input gate is exponentiated.
-        """
-        with full_precision(q.device):
-            dtype = torch.promote_types(q.dtype, torch.float32)
-            weight = torch.cat([self.igate.weight, self.fgate.weight]).to(dtype)
-            bias = torch.cat([self.igate.bias, self.fgate.bias]).to(dtype)
-            of_q, of_k, of_v = weight.chunk(3, dim=1)
-            gates = F.linear(q.to(dtype), of_q, bias)
-            gates = gates + F.linear(k.to(dtype), of_k) + F.linear(v.to(dtype), of_v)
-        igate, fgate = gates.chunk(2, dim=-1)
-        return igate, fgate
+    def mix(self, x: Tensor, reverse: bool, fused: bool) -> Mixed:
+        """See :func:`vil_mm.layers.mix.local_mix`."""
+        return local_mix(
+            x,
+            self.conv.weight,
+            self.conv.bias,
+            self.q_proj.weight,
+            self.q_proj.bias,
+            self.k_proj.weight,
+            self.k_proj.bias,
+            self.v_proj.weight,
+            self.v_proj.bias,
+            torch.cat([self.igate.weight, self.fgate.weight]),
+            torch.cat([self.igate.bias, self.fgate.bias]),
+            reverse=reverse,
+            fused=fused,
+        )
 
     def extra_repr(self) -> str:
         return f'mlstm_backend={self.mlstm_backend!r}'

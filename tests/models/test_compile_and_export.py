@@ -1,0 +1,105 @@
+"""torch.compile and torch.export of the whole backbone, with the fused operators and without."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+from functorch.compile import make_boxed_func
+from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
+
+from vil_mm.layers import scan
+from vil_mm.layers.triton import gate, mix
+from vil_mm.mlstm.triton import runtime
+from vil_mm.models.backbones import VisionLSTM
+
+LAYERS = 4
+OPERATORS = ('local_mix', 'mlstm', 'norm_skip_gate')
+VARIANTS = {
+    'v2': {},
+    'v1': {'version': 1},
+    'quad': {'traversal': 'alternating_quad'},
+    'v1 quad': {'version': 1, 'traversal': 'alternating_quad'},
+}
+variants = pytest.mark.parametrize('variant', VARIANTS)
+
+
+def build(backend: str, **options) -> VisionLSTM:
+    torch.manual_seed(0)
+    arch = {'embed_dims': 32, 'num_layers': LAYERS}
+    options = {'arch': arch, 'img_size': 16, 'patch_size': 4, 'mlstm_backend': backend} | options
+    model = VisionLSTM(**options)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(0.1 * torch.randn_like(p))
+    return model
+
+
+def image(height: int = 12, width: int = 16) -> Tensor:
+    return torch.randn(1, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def operators(graph: torch.fx.GraphModule) -> Counter[str]:
+    """How often a graph calls each operator of this package."""
+    names = (str(node.target) for node in graph.graph.nodes if node.op == 'call_function')
+    found = (n.removeprefix('vil_mm.').removesuffix('.default') for n in names if 'vil_mm' in n)
+    return Counter(found)
+
+
+def loss_and_gradients(model, x: Tensor, parameters) -> list[Tensor]:
+    loss = model(x)[0].square().mean()
+    return [loss, *torch.autograd.grad(loss, parameters)]
+
+
+def close(got: list[Tensor], want: list[Tensor]) -> None:
+    """Relative to the largest of a tensor: what is compared are the same operators."""
+    for x, y in zip(got, want, strict=True):
+        assert (x - y).abs().max() <= 1e-5 * y.abs().max()
+
+
+@pytest.fixture
+def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Operators run as on a CPU without the interpreter: by PyTorch, which is quick."""
+    for module in (runtime, gate, mix):
+        monkeypatch.setattr(module, 'INTERPRETED', False)
+    monkeypatch.setattr(scan, 'why_not', lambda *tensors: None)
+
+
+def recorder(graphs: list[torch.fx.GraphModule]):
+    """A compiler that keeps the graph it is given and runs it as it is."""
+
+    def compiler(graph: torch.fx.GraphModule, inputs: list[Tensor]):
+        graphs.append(graph)
+        return make_boxed_func(graph.forward)
+
+    return compiler
+
+
+def check_compiled_training(backend: str, forward_nodes: dict, backward_nodes: dict, **options):
+    """One graph forward, one backward, of these nodes; loss and gradients as in eager mode."""
+    model, x = build(backend, **options).train(), image()
+    parameters = list(model.parameters())
+    forward, backward = [], []
+    compiler = aot_autograd(fw_compiler=recorder(forward), bw_compiler=recorder(backward))
+    compiled = torch.compile(model, fullgraph=True, backend=compiler)
+    got = loss_and_gradients(compiled, x, parameters)
+    assert [operators(graph) for graph in forward] == [forward_nodes]
+    assert [operators(graph) for graph in backward] == [backward_nodes]
+    close(got, loss_and_gradients(model, x, parameters))
+
+
+@variants
+def test_training_compiles_to_one_node_an_operator(variant: str, without_kernels) -> None:
+    nodes = dict.fromkeys(OPERATORS, LAYERS)
+    backward_nodes = {f'{name}_backward': LAYERS for name in OPERATORS}
+    check_compiled_training('triton', nodes, backward_nodes, **VARIANTS[variant])
+
+
+@pytest.mark.parametrize('variant', ['v2', 'v1 quad'])
+def test_training_compiles_without_operators(variant: str) -> None:
+    check_compiled_training('auto', {}, {}, **VARIANTS[variant])
