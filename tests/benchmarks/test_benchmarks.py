@@ -44,6 +44,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     return run
 
 
+@pytest.mark.slow
 def test_mlstm(run, tmp_path, capsys) -> None:
     machine, rows = run('mlstm', '--lengths', '16', '70')
     assert {'device', 'torch', 'triton', 'python', 'cuda', 'date', 'commit', 'driver'} <= set(
@@ -107,6 +108,7 @@ def test_scan_orders_read_what_they_say(monkeypatch) -> None:
         assert [x.shape for x in gradients] == [x.shape for x in cell]
 
 
+@pytest.mark.slow
 def test_mlstm_draws(run, tmp_path) -> None:
     pytest.importorskip('matplotlib')
     run('mlstm', '--lengths', '16')
@@ -124,6 +126,7 @@ def test_a_case_that_does_not_fit_is_a_row(run, monkeypatch) -> None:
     assert 'ms' not in by_form['parallel'] and by_form['chunkwise']['ms'] > 0
 
 
+@pytest.mark.slow
 def test_backbone(run) -> None:
     options = ('--sizes', 'tiny', '--pixels', '32', '--modes', 'inference', 'training')
     _, rows = run('backbone', *options, '--run', 'eager', '--peers', 'ViT', 'DeiT-III')
@@ -168,6 +171,7 @@ def test_backbone_paper_table(run) -> None:
     assert all(row['time_over_alternating'] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_upernet(run) -> None:
     _, rows = run('upernet', '--sizes', 'tiny', '--pixels', '64', '--batch', '1')
     assert [row['mode'] for row in rows] == ['training', 'inference']

@@ -24,9 +24,9 @@ pytestmark = pytest.mark.skipif(
 )
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 GRID = (5, 7)
-# Relative errors against float64. The gates' biases have the largest: their gradients are sums over
-# all tokens that nearly cancel.
-FLOAT32, GATE_BIASES = 2e-6, 1e-5
+# Relative errors against float64. The gates have the largest: their gradients are sums over all
+# tokens that nearly cancel.
+FLOAT32, OF_GATES = 2e-6, 1e-5
 BFLOAT16 = 0.15
 
 ORDERS = {'rows': ROWS, 'rows back': ROWS_BACK, 'columns': COLUMNS, 'columns back': COLUMNS_BACK}
@@ -82,8 +82,7 @@ def errors(layer: ViLLayer, x: Tensor, autocast: bool = False) -> dict[str, floa
 
 def assert_float32(found: dict[str, float]) -> None:
     for name, value in found.items():
-        of_gates = name.endswith(('igate.bias', 'fgate.bias'))
-        assert value < (GATE_BIASES if of_gates else FLOAT32), (name, value)
+        assert value < (OF_GATES if 'gate.' in name else FLOAT32), (name, value)
 
 
 @pytest.mark.parametrize(('order', 'conv', 'bias'), cases(QUICK))
@@ -101,18 +100,6 @@ def test_autocast_is_as_exact_as_that_of_the_plain_layer(order: str, conv: str, 
     for values in (ours, plain):
         values['mean'] = sum(values.values()) / len(values)
     assert ours['mean'] < 1.5 * plain['mean']
-    print(
-        'MEAS',
-        order,
-        conv,
-        bias,
-        max(ours.values()),
-        max(plain.values()),
-        ours['mean'],
-        plain['mean'],
-        ours['y'],
-        plain['y'],
-    )
 
 
 class Record(TorchDispatchMode):
@@ -126,9 +113,9 @@ class Record(TorchDispatchMode):
         results = operator(*args, **(kwargs or {}))
         made = results if isinstance(results, tuple | list) else [results]
         shapes = [x.shape for x in made if isinstance(x, Tensor)]
-        if any({5, 7} <= {*s} or any(n % 35 == 0 for n in s) for s in shapes):
-            if not operator.is_view:
-                self.made.append(str(operator).removesuffix('.default'))
+        is_map = any({5, 7} <= {*s} or any(n % 35 == 0 for n in s) for s in shapes)
+        if is_map and not operator.is_view:
+            self.made.append(str(operator).removesuffix('.default'))
         return results
 
 
@@ -205,5 +192,5 @@ def test_orders_of_one_layer_with_shared_weights() -> None:
 
 def test_widths_that_kernels_do_not_take_are_named() -> None:
     layer = ViLLayer(16, mlstm_backend='triton').to(DEVICE)
-    with pytest.raises(ValueError, match='multiple of (16|64) channels'):
+    with pytest.raises(ValueError, match='heads of a multiple of 16 channels, got 8'):
         layer(torch.randn(1, 35, 16, device=DEVICE), GRID)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -93,6 +95,7 @@ def check_compiled_training(backend: str, forward_nodes: dict, backward_nodes: d
     close(got, loss_and_gradients(model, x, parameters))
 
 
+@pytest.mark.slow
 @variants
 def test_training_compiles_to_one_node_an_operator(variant: str, without_kernels) -> None:
     nodes = dict.fromkeys(OPERATORS, LAYERS)
@@ -100,6 +103,80 @@ def test_training_compiles_to_one_node_an_operator(variant: str, without_kernels
     check_compiled_training('triton', nodes, backward_nodes, **VARIANTS[variant])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('variant', ['v2', 'v1 quad'])
 def test_training_compiles_without_operators(variant: str) -> None:
     check_compiled_training('auto', {}, {}, **VARIANTS[variant])
+
+
+def export(model: VisionLSTM) -> torch.export.ExportedProgram:
+    """A program of images of this size, any number of them."""
+    batch = torch.export.Dim('batch', min=1, max=64)
+    return torch.export.export(model, (image().repeat(2, 1, 1, 1),), dynamic_shapes=({0: batch},))
+
+
+def check_exported(model: VisionLSTM, nodes: dict[str, int], path: Path) -> None:
+    """The program, before and after a file, against the model, at another size of the batch."""
+    program = export(model)
+    assert operators(program.graph_module) == nodes
+    torch.export.save(program, path)
+    x = torch.cat([image(), -image(), image().square()])
+    want = list(model(x))
+    for each in (program, torch.export.load(path)):
+        close(list(each.module()(x)), want)
+
+
+@pytest.mark.parametrize(
+    'variant',
+    ['v2', *(pytest.param(name, marks=pytest.mark.slow) for name in VARIANTS if name != 'v2')],
+)
+def test_export_has_one_node_an_operator(variant: str, without_kernels, tmp_path: Path) -> None:
+    model = build('triton', **VARIANTS[variant]).eval()
+    check_exported(model, dict.fromkeys(OPERATORS, LAYERS), tmp_path / 'fused.pt2')
+    close(list(model(image())), list(build('parallel', **VARIANTS[variant]).eval()(image())))
+
+
+@pytest.mark.slow
+@variants
+def test_export_without_operators(variant: str, tmp_path: Path) -> None:
+    check_exported(build('auto', **VARIANTS[variant]).eval(), {}, tmp_path / 'plain.pt2')
+
+
+RUN_A_FILE = """
+import sys, torch, vil_mm
+program, x, want = sys.argv[1], *torch.load(sys.argv[2])
+torch.testing.assert_close(torch.export.load(program).module()(x)[0], want)
+"""
+
+
+@pytest.mark.slow
+def test_exported_file_runs_in_another_process(without_kernels, tmp_path: Path) -> None:
+    model, x = build('triton').eval(), image()
+    torch.export.save(export(model), tmp_path / 'model.pt2')
+    with torch.no_grad():
+        torch.save((x, model(x)[0]), tmp_path / 'x.pt')
+    files = [str(tmp_path / name) for name in ('model.pt2', 'x.pt')]
+    environment = {k: v for k, v in os.environ.items() if k != 'TRITON_INTERPRET'}
+    subprocess.run([sys.executable, '-c', RUN_A_FILE, *files], check=True, env=environment)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('backend', ['triton', 'auto'])
+def test_inductor_agrees_with_eager(backend: str, without_kernels) -> None:
+    if shutil.which('g++') is None:
+        pytest.skip('inductor needs a C++ compiler')
+    model, x = build(backend, traversal='alternating_quad').train(), image()
+    parameters = list(model.parameters())
+    got = loss_and_gradients(torch.compile(model, fullgraph=True), x, parameters)
+    close(got, loss_and_gradients(model, x, parameters))
+
+
+@pytest.mark.slow
+def test_interpreted_kernels_in_a_compiled_model() -> None:
+    if not runtime.INTERPRETED:
+        pytest.skip('needs TRITON_INTERPRET=1')
+    arch = {'embed_dims': 32, 'num_layers': 2}
+    model, x = build('triton', arch=arch).train(), image()
+    parameters = list(model.parameters())
+    compiled = torch.compile(model, fullgraph=True, backend='aot_eager')
+    close(loss_and_gradients(compiled, x, parameters), loss_and_gradients(model, x, parameters))

@@ -13,6 +13,7 @@ from vil_mm.layers.headwise import BlockDiagonalLinear
 from vil_mm.layers.mix import Mixed, local_mix
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.traversal import Order
+from vil_mm.layers.triton import gate, mix  # noqa: F401  registers operators that files may hold
 from vil_mm.mlstm import mlstm
 from vil_mm.mlstm.triton.runtime import why_not
 
@@ -70,8 +71,7 @@ class Scan(nn.Module):
 
     def by_rows(self, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
         """The scan of a grid ``(B, Hg, Wg, E)`` along its rows."""
-        fused = self.mlstm_backend == 'triton' or (self.mlstm_backend == 'auto' and x.is_cuda)
-        fused = fused and why_not(x) is None
+        fused = self.fuses(x)
         mixed = self.mix(x, reverse, fused)
         q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (mixed.q, mixed.k, mixed.v))
         igate, fgate = mixed.gates.chunk(2, dim=-1)
@@ -80,6 +80,11 @@ class Scan(nn.Module):
         return norm_skip_gate(
             h, mixed.a, z, norm.weight, norm.bias, self.skip, eps=norm.eps, fused=fused
         )
+
+    def fuses(self, x: Tensor) -> bool:
+        """Whether fused kernels make what surrounds the mLSTM; they want heads of 16 channels."""
+        wanted = self.mlstm_backend == 'triton' or (self.mlstm_backend == 'auto' and x.is_cuda)
+        return wanted and x.shape[-1] % (16 * NUM_HEADS) == 0 and why_not(x) is None
 
     def mix(self, x: Tensor, reverse: bool, fused: bool) -> Mixed:
         """See :func:`vil_mm.layers.mix.local_mix`."""

@@ -11,8 +11,7 @@ Notation of the Vision-LSTM and xLSTM papers, for one head and query row t, key 
 With x_s = i_s - F_s and M_t = max_{s<=t} x_s the decay is exp(x_s - M_t) and m_t = F_t + M_t: the
 running maximum is known before any matrix product, and one S x S tensor holds the whole decay.
 
-What is in place is so for the cache of a CPU, where a new S x S tensor for each step takes twice as
-long in all. Autograd keeps a copy where it has to.
+S x S tensors are worked on in place where autograd allows: on a CPU their memory is what costs.
 """
 
 from __future__ import annotations

@@ -83,6 +83,7 @@ def test_all_models_on_hopper_and_ampere(tmp_path) -> None:
     assert {(90, 'bfloat16', 'float32'), (80, 'float32', 'float32')} <= shapes
 
 
+@pytest.mark.slow
 def test_interpreted_kernels_are_refused(tmp_path) -> None:
     environment = {**os.environ, 'TRITON_INTERPRET': '1'}
     command = [sys.executable, str(COMMAND), '--out', str(tmp_path)]
