@@ -9,8 +9,9 @@ ViT is mmpretrain's VisionTransformer (its deit-tiny, -small, -base and large), 
 both call scaled_dot_product_attention, here by flash attention where there is a GPU. ViTs return
 their class token, ViL the average of all. A training step is forward, a loss, backward and AdamW;
 inference has no gradients. On a GPU parameters are float32 under bfloat16 autocast. The models of
-one case take turns. `first_call_s` of a compiled model is almost all compilation; a CPU core takes
-minutes for one, so that --run compile has to be asked for there. `sdpa` is the attention that ran.
+one case take turns. `first_call_s` of a compiled model is almost all compilation. A CPU core takes
+minutes for it, so that --run compile has to be asked for there; --run blocks compiles each block by
+itself, which is far quicker. `sdpa` is the attention that ran.
 
 Prints rows and writes results/backbone_DEVICE.{json,csv,png}. The other tables write
 backbone_TABLE_DEVICE: `paper` is version 1 at 224 px, last token and a head of 1000 classes, every
@@ -45,6 +46,7 @@ SIZES = {
 }
 PIXELS = (224, 512, 1024, 2048)
 MODES = ('inference', 'training')
+WAYS = ('eager', 'compile', 'blocks')
 TOKENS = 65536  # in a batch on a GPU; a quarter for large
 # The first that can is taken: attention of float32 has no flash form.
 ATTENTION = {
@@ -76,7 +78,7 @@ def read_options() -> argparse.Namespace:
     options.add_argument('--sizes', nargs='+', choices=SIZES)
     options.add_argument('--pixels', nargs='+', type=int)
     options.add_argument('--modes', nargs='+', choices=MODES)
-    options.add_argument('--run', nargs='+', choices=('eager', 'compile'))
+    options.add_argument('--run', nargs='+', choices=WAYS)
     options.add_argument('--peers', nargs='*', choices=('ViT', 'DeiT-III'))
     options.add_argument('--batch', type=int, help='images; by default 65536 tokens, 1 on a CPU')
     options.add_argument('--attention', choices=ATTENTION, default='flash', help='on a GPU')
@@ -216,7 +218,7 @@ def fill(row: dict, calls: dict, build: Build, args: argparse.Namespace) -> None
     call = step(model, row['batch'], row['pixels'], row['mode'], row['run'], args.device)
     start = time.perf_counter()
     call()
-    if row['run'] == 'compile':
+    if row['run'] != 'eager':
         row['first_call_s'] = time.perf_counter() - start
     for _ in range(2):
         call()
@@ -244,6 +246,9 @@ def step(
     """One inference, or one training step, of a batch of random images."""
     images = torch.randn(batch, 3, pixels, pixels, device=device)
     run = torch.compile(model) if way == 'compile' else model
+    if way == 'blocks':
+        for block in blocks_of(model):
+            block.compile()
     model.train(mode == 'training')  # returns None in mmpretrain
 
     def output() -> Tensor:
@@ -265,6 +270,12 @@ def step(
         optimizer.zero_grad(set_to_none=True)
 
     return training
+
+
+def blocks_of(model: nn.Module) -> nn.ModuleList:
+    """What a model repeats; compiled by themselves they share their code."""
+    backbone = model[0] if isinstance(model, nn.Sequential) else model
+    return backbone.blocks if isinstance(backbone, VisionLSTM) else backbone.layers
 
 
 def timed(row: dict, times: dict[str, float], best: Device, device: str) -> dict:

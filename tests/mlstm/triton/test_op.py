@@ -94,6 +94,19 @@ def test_chunk_sizes(chunk_size: int) -> None:
     assert_as_good_as_the_definition(inputs, chunk_size=chunk_size)
 
 
+def test_scans_of_the_gates_in_several_steps(monkeypatch) -> None:
+    from vil_mm.mlstm.triton import launches
+
+    monkeypatch.setattr(launches, 'GATES_A_STEP', 128)
+    for scale in (1.0, 5.0):
+        inputs = make_inputs((1, 300, 1, 16), torch.float32, scale, scale)
+        assert_as_good_as_the_definition(inputs, chunk_size=64)
+    with torch.no_grad():  # a weight of exp(100) that no forget gate takes back
+        inputs[3][:, 5] = 100.0
+        inputs[4].fill_(20.0)
+    assert_as_good_as_the_definition(inputs, chunk_size=64)
+
+
 def test_mild_gates_are_exact_to_float32() -> None:
     inputs = make_inputs((1, 300, 2, 16), torch.float32, 0.3, 1.0)
     want = exact(inputs)
