@@ -12,7 +12,7 @@ import torch
 if not torch.cuda.is_available():  # before any kernel is imported: they run interpreted
     os.environ.setdefault('TRITON_INTERPRET', '1')
 
-import vil_mm  # noqa: E402, F401  first: it may have to help torchvision, which mmpretrain imports
+import vil_mm  # noqa: F401  first: it may have to help torchvision, which mmpretrain imports
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -55,11 +55,7 @@ def check(rows: list[dict]) -> None:
 
 
 def allowed(row: dict) -> int:
-    """Bytes a thread that may be spilled: none, with two exceptions."""
-    if row['dtype'] == 'bfloat16' and row['states'] == 'float32':
-        return (
-            400  # on request only: the products with such states are split, and short of registers
-        )
+    """Bytes a thread that may be spilled: none, with one exception."""
     if OLD_TRITON and row['part'] == 'layers':
         return 128  # 3.6 spills a little in three launches, in float32 or with the 1-D convolution
     return 0

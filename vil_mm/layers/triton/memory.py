@@ -41,8 +41,12 @@ def readable(x: Tensor) -> Tensor:
 
 
 def readable_as(gradient: Tensor, like: Tensor) -> Tensor:
-    """A gradient ``(B, Hg, Wg, E)`` with the strides of ``like``: a copy where it has others."""
-    if gradient.stride() == like.stride():
+    """A gradient ``(B, Hg, Wg, E)`` with the strides of ``like``: a copy where it has others.
+
+    The stride of an axis of length one is never used, and views may give it any.
+    """
+    strides = zip(gradient.shape, gradient.stride(), like.stride(), strict=True)
+    if all(mine == wanted for size, mine, wanted in strides if size > 1):
         return gradient
     return torch.empty_strided(
         like.shape, like.stride(), dtype=like.dtype, device=like.device

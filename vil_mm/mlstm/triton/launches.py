@@ -32,7 +32,7 @@ def forward(
     if length > chunk:
         C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
     h, b = empty_in_order(q), m.new_empty(m.shape)
-    tiles = _output_tiles(q, chunk)
+    tiles = _output_tiles(q, chunk, float32_states)
     launch(
         outputs,
         (_blocks(length, tiles.rows), width // (tiles.own * tiles.tile), batch * heads),
@@ -81,7 +81,7 @@ def backward(
         q=q, k=k, v=v, dh=dh, read=read, written=written, m=m, r=r, dC=dC,
         **sizes, num_chunks=_blocks(length, chunk),
         **_strides(q=q, k=k, v=v, dh=dh, out=dq),
-        REVERSE=reverse, CHUNK=chunk, WIDTH=width, TILE=_tile_width(q),
+        REVERSE=reverse, CHUNK=chunk, WIDTH=width, TILE=_tile_width(q, float32_states),
         HAS_STATE=C is not None, PRECISION=_precision(),
     )  # fmt: skip
     launch(value_gradients, grid, configs, dv=dv, **common)
@@ -155,7 +155,7 @@ class OutputTiles(NamedTuple):
     configs: tuple[Config, ...]
 
 
-def _output_tiles(q: Tensor, chunk: int) -> OutputTiles:
+def _output_tiles(q: Tensor, chunk: int, float32_states: bool) -> OutputTiles:
     """What fits: q stays in shared memory beside two stages of keys and values, sums in registers.
 
     128 rows on 8 warps, as Hopper's matrix instructions want, where that fits; else 64, then fewer
@@ -163,10 +163,10 @@ def _output_tiles(q: Tensor, chunk: int) -> OutputTiles:
     product of float32 is made of three and needs registers for their parts: 32 rows and channels.
     Where a third stage fits, it is measured whether it pays.
     """
-    width, size, tile = q.shape[-1], q.element_size(), _tile_width(q)
+    width, size, tile = q.shape[-1], q.element_size(), _tile_width(q, float32_states)
     if size == 4:
         return OutputTiles(32, 32, tile, _own_tiles(width, tile, 32), (Config(4),))
-    own = _own_tiles(width, tile, 192 if _hopper_half(q) else 96)
+    own = _own_tiles(width, tile, 192 if _hopper_half(q) and not float32_states else 96)
     for rows, keys in ((128, 64), (128, 32), (64, 64), (64, 32), (64, 16)):
         stage, rest = size * keys * (width + own * tile), size * rows * (width + keys)
         stages = (shared_memory(q.device) - rest) // stage
@@ -187,13 +187,16 @@ def _gradient_chunk(q: Tensor, length: int) -> int:
     return 32 if q.element_size() == 4 else 64 if length <= 64 else 128
 
 
-def _tile_width(x: Tensor) -> int:
+def _tile_width(x: Tensor, float32_states: bool) -> int:
     """Channels of a tile: a power of two that divides the head's.
 
     64 feed Hopper's matrix instructions; fewer leave registers enough on older GPUs, and where a
     product of float32 is made of three.
     """
-    most = 64 if _hopper_half(x) else 32 if x.element_size() == 2 else 16
+    if x.element_size() == 4:
+        most = 16
+    else:
+        most = 64 if _hopper_half(x) and not float32_states else 32
     return min(_power_of_two_in(x.shape[-1]), most)
 
 
