@@ -25,8 +25,9 @@ pytestmark = pytest.mark.skipif(
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
 GRID = (5, 7)
 # Relative errors against float64. The gates have the largest: their gradients are sums over all
-# tokens that nearly cancel.
-FLOAT32, OF_GATES = 2e-6, 1e-5
+# tokens that nearly cancel. A GPU makes a product of float32 of three of tf32, and its exp2 and
+# division are not rounded exactly.
+FLOAT32, OF_GATES = (1e-5, 1e-4) if DEVICE == 'cuda' else (2e-6, 1e-5)
 BFLOAT16 = 0.15
 
 ORDERS = {'rows': ROWS, 'rows back': ROWS_BACK, 'columns': COLUMNS, 'columns back': COLUMNS_BACK}

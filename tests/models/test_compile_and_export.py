@@ -16,7 +16,6 @@ from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
 
 from vil_mm.layers import scan
-from vil_mm.layers.triton import gate, mix
 from vil_mm.mlstm.triton import runtime
 from vil_mm.models.backbones import VisionLSTM
 
@@ -67,8 +66,7 @@ def close(got: list[Tensor], want: list[Tensor]) -> None:
 @pytest.fixture
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators run as on a CPU without the interpreter: by PyTorch, which is quick."""
-    for module in (runtime, gate, mix):
-        monkeypatch.setattr(module, 'INTERPRETED', False)
+    monkeypatch.setattr(runtime, 'INTERPRETED', False)
     monkeypatch.setattr(scan, 'why_not', lambda *tensors: None)
 
 

@@ -15,8 +15,7 @@ from vil_mm.models.backbones import VisionLSTM
 
 IMAGES, BATCH, CLASSES, STEPS = 64, 16, 4, 200
 # Losses start at 1.5. Between the forms they differed by 2.4e-7 at most, two units in the last
-# place of float32, and by less towards the end; a wrong gradient changes them by a hundredth within
-# a few steps.
+# place of float32, and by less towards the end.
 FLOAT32 = 2e-6
 
 

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(
     not (INTERPRETED or torch.cuda.is_available()), reason='needs CUDA or TRITON_INTERPRET=1'
 )
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+TIGHT = 1e-5 if DEVICE == 'cuda' else 1e-6  # a GPU makes a float32 product of three of tf32
 TOLERANCE = {torch.float32: 5e-7, torch.float16: 1e-3, torch.bfloat16: 8e-3}
 
 
@@ -127,7 +128,7 @@ def test_unused_and_expanded_gradients(which):
         x = x.requires_grad_()
         out = local_mix(x[..., :64], *rest, reverse=False, fused=fused)
         gradients += torch.autograd.grad(out[which].sum(), x)
-    assert error(*gradients) < 1e-6
+    assert error(*gradients) < TIGHT
 
 
 @pytest.mark.parametrize('taps', [9, 4], ids=['conv2d', 'causal'])
@@ -153,13 +154,13 @@ def test_memory_around_the_tensors(monkeypatch, taps, transposed):
 def test_plain_form_of_the_op(monkeypatch, dtype):
     """What runs in place of the kernels on a CPU."""
     packed, parameters = make(dtype=dtype)
-    monkeypatch.setattr(mix, 'INTERPRETED', False)
+    monkeypatch.setattr(mix, 'why_not', lambda *tensors: 'told so')
     ours, cotangents = run(packed.cpu(), [p.cpu() for p in parameters], True, True)
     monkeypatch.undo()
     fused, _ = run(packed, parameters, True, True, True, [g.to(DEVICE) for g in cotangents])
     for x, y in zip(ours, fused, strict=True):
         assert x.stride() == y.stride()
-        assert error(x, y.cpu()) < {torch.float32: 1e-6, torch.bfloat16: 2e-2}[dtype]
+        assert error(x, y.cpu()) < {torch.float32: TIGHT, torch.bfloat16: 2e-2}[dtype]
 
 
 @pytest.mark.parametrize('transposed', [False, True], ids=['rows', 'columns'])

@@ -206,6 +206,35 @@ def test_operator_is_registered_as_pytorch_wants_it() -> None:
     torch.library.opcheck(op.mlstm_op, (q, k, v, i, f, False, 64, 1e-6, True))
 
 
+def test_channels_that_are_no_neighbours_in_memory() -> None:
+    """The shapes that compilers are told agree with what comes out; checked by opcheck."""
+    q, k, v = (torch.randn(1, 2, 16, 3, 5, device=DEVICE).permute(0, 4, 3, 1, 2) for _ in range(3))
+    i, f = (torch.randn(1, 5, 3, 2, device=DEVICE) for _ in range(2))
+    inputs = [x.requires_grad_() for x in (q, k, v, i, f)]
+    utils = ('test_schema', 'test_autograd_registration', 'test_faketensor')
+    torch.library.opcheck(op.mlstm_op, (*inputs, False, 64, 1e-6, True), test_utils=utils)
+    h = torch.ops.vil_mm.mlstm(*inputs, False, 64, 1e-6, True)[0]
+    gradients = torch.ops.vil_mm.mlstm_backward(
+        h, *inputs, h, *torch.zeros(2, 1, 2, 15, device=DEVICE), False, 1e-6, True
+    )
+    assert all(x.stride() == op.empty_in_order(q).stride() for x in (h, *gradients[:3]))
+    assert max(errors([h], [mlstm(*(x.double() for x in inputs), backend='parallel')])) < 1e-4
+
+
+def test_either_setting_of_tf32_is_followed() -> None:
+    from vil_mm.mlstm.triton import launches
+
+    matmul, x = torch.backends.cuda.matmul, torch.empty(1)
+    before = getattr(matmul, 'fp32_precision', 'none')
+    try:
+        for setting, expected in (('ieee', 'tf32x3'), ('tf32', 'tf32')):
+            matmul.fp32_precision = setting
+            assert launches._precision(x) == expected
+    finally:
+        matmul.fp32_precision = before
+    assert launches._precision(x) == 'tf32x3'
+
+
 def test_compiles_to_one_graph_of_one_node() -> None:
     inputs = make_inputs((1, 40, 2, 16), torch.float32, 1.0, 1.0)
     graphs = []

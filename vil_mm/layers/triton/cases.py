@@ -32,8 +32,9 @@ def _launch_mixing(channels: int, taps: int, dtype: torch.dtype) -> None:
     x, y, weight = _tensors(channels, dtype)
     table = torch.empty(taps + mix.AFTER_CONV, channels, device='meta')
     gates = torch.empty(*GRID, mix.GATES, device='meta')
-    mix.forward(x, table, weight[: mix.GATES], False)
-    mix.backward(x, table, y, y, y, y, y, gates, False)
+    for reverse in (False, True):
+        mix.forward(x, table, weight[: mix.GATES], reverse)
+        mix.backward(x, table, y, y, y, y, y, gates, reverse)
 
 
 def _launch_gate(channels: int, dtype: torch.dtype) -> None:

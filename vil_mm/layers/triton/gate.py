@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vil_mm.layers import gate as plain
 from vil_mm.layers.triton.memory import empty, empty_map, readable, share
-from vil_mm.mlstm.triton.runtime import HAS_TRITON, INTERPRETED, Config, launch
+from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, why_not
 
 if HAS_TRITON:
     from vil_mm.layers.triton import gate_kernels
@@ -36,7 +36,8 @@ def norm_skip_gate_triton(
     Raises:
         ValueError: An image is too large for 32-bit offsets.
     """
-    return gate_op(h, a, z, weight, bias, skip, eps)
+    bias = None if bias is None else bias.float()
+    return gate_op(h, a, z, weight.float(), bias, skip.float(), eps)
 
 
 @torch.library.custom_op('vil_mm::norm_skip_gate', mutates_args=())
@@ -50,7 +51,7 @@ def gate_op(
     eps: float,
 ) -> Tensor:
     """y ``(B, Hg, Wg, E)``."""
-    if not (z.is_cuda or INTERPRETED):
+    if why_not(h, a, z) is not None:
         return _plain(h, a, z, weight, bias, skip, eps)
     return forward(h, a, z, weight, bias, skip, eps)
 
@@ -72,14 +73,15 @@ def gate_backward_op(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """dh, da, dz, and the gradients ``(3, E)`` of weight, bias and skip."""
-    if not (z.is_cuda or INTERPRETED):
+    if why_not(h, a, z) is not None:
         return _plain_backward(h, a, z, dy, weight, bias, skip, eps)
     return backward(h, a, z, dy, weight, bias, skip, eps)
 
 
 @gate_backward_op.register_fake
 def _(h, a, z, dy, weight, bias, skip, eps):
-    return empty_map(h), empty_map(a), empty_map(z), weight.new_empty((3, weight.numel()))
+    sums = empty((3, weight.numel()), weight, torch.float32)
+    return empty_map(h), empty_map(a), empty_map(z), sums
 
 
 def _setup_context(ctx, inputs, output) -> None:
@@ -107,8 +109,8 @@ def forward(
     eps: float,
 ) -> Tensor:
     """Launch the forward kernel; arguments and result of :func:`gate_op`."""
-    h, a, z = readable(h), readable(a), readable(z)
     y = empty_map(z)
+    h, a, z = readable(h), readable(a), readable(z)
     sizes = _sizes(h, eps)
     launch(
         gate_kernels.forward,
@@ -132,8 +134,8 @@ def backward(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Launch the backward kernel; arguments and results of :func:`gate_backward_op`."""
-    h, a, z, dy = readable(h), readable(a), readable(z), readable(dy)
     dh, da, dz = empty_map(h), empty_map(a), empty_map(z)
+    h, a, z, dy = readable(h), readable(a), readable(z), readable(dy)
     sizes = _sizes(h, eps)
     all_steps, heads = h.shape[0] * sizes['tiles'], h.shape[3]
     steps = share(all_steps, heads)

@@ -19,7 +19,7 @@ from vil_mm.layers.conv import causal_conv, token_conv
 from vil_mm.layers.headwise import block_diagonal
 from vil_mm.layers.mix import Mixed, fold_gates
 from vil_mm.layers.triton.memory import empty, empty_map, readable, readable_as, share
-from vil_mm.mlstm.triton.runtime import HAS_TRITON, INTERPRETED, Config, launch
+from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, why_not
 
 if HAS_TRITON:
     from vil_mm.layers.triton import mix_kernels
@@ -78,7 +78,7 @@ def mix_op(
     x: Tensor, table: Tensor, bias: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """a, q, k, v ``(B, Hg, Wg, E)`` and the gates ``(B, Hg, Wg, 8)``; bias: ``(8)``."""
-    if not (x.is_cuda or INTERPRETED):
+    if why_not(x) is not None:
         return _plain(x, table, bias, reverse)
     return forward(x, table, bias, reverse)
 
@@ -102,7 +102,7 @@ def mix_backward_op(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x, in memory as :func:`empty_map` of x, and of the table."""
-    if not (x.is_cuda or INTERPRETED):
+    if why_not(x) is not None:
         return _plain_backward(x, table, (da, dq, dk, dv, dgates), reverse)
     return backward(x, table, a, da, dq, dk, dv, dgates, reverse)
 
@@ -128,9 +128,9 @@ mix_op.register_autograd(_backward, setup_context=_setup_context)
 
 def forward(x: Tensor, table: Tensor, bias: Tensor, reverse: bool) -> tuple[Tensor, ...]:
     """Launch the forward kernel; arguments and results of :func:`mix_op`."""
+    a, q, k, v = (empty_map(x) for _ in range(4))
     x, table = readable(x), table.contiguous()
     images, rows, columns, channels = x.shape
-    a, q, k, v = (empty_map(x) for _ in range(4))
     tiles = -(-rows * columns // FORWARD['TOKENS'])
     parts = _parts(images * tiles, channels // CHANNELS)
     gates = empty((parts, images, rows, columns, GATES), x, torch.float32)
@@ -161,9 +161,9 @@ def backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Launch the backward kernels; arguments and results of :func:`mix_backward_op`."""
+    dx, dc = empty_map(x), empty_map(x)
     x, table, dgates = readable(x), table.contiguous(), readable(dgates)
     images, rows, columns, channels = x.shape
-    dx, dc = empty_map(x), empty_map(x)
     a, da, dq, dk, dv = (readable_as(y, dx) for y in (a, da, dq, dk, dv))
     tiles, groups = -(-rows * columns // BACKWARD['TOKENS']), channels // CHANNELS
     steps = share(images * tiles, groups)

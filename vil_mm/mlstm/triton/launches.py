@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ def forward(
     q, k, v, igate, fgate, reverse: bool, chunk_size: int, eps: float, float32_states: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """h, b, m; see :func:`vil_mm.mlstm.triton.op.mlstm_op`. ``chunk_size`` 0 chooses."""
+    h = empty_in_order(q)
     q, k, v = (_dense_channels(x) for x in (q, k, v))
     batch, rows, columns, heads, width = q.shape
     length = rows * columns
@@ -31,7 +33,7 @@ def forward(
     C, n = None, None
     if length > chunk:
         C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
-    h, b = empty_in_order(q), m.new_empty(m.shape)
+    b = m.new_empty(m.shape)
     tiles = _output_tiles(q, chunk, float32_states)
     launch(
         outputs,
@@ -42,7 +44,7 @@ def forward(
         scale=width**-0.5, eps=eps, **_strides(q=q, k=k, v=v, h=h),
         REVERSE=reverse, CHUNK=chunk, ROWS=tiles.rows, KEYS=tiles.keys, WIDTH=width,
         TILE=tiles.tile, OWN=tiles.own, KEEP_Q=q.element_size() == 2, HAS_STATE=C is not None,
-        PRECISION=_precision(),
+        PRECISION=_precision(q),
     )  # fmt: skip
     return h, b, m
 
@@ -51,6 +53,7 @@ def backward(
     dh, q, k, v, igate, fgate, h, b, m, reverse: bool, eps: float, float32_states: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """dq, dk, dv, digate, dfgate; see :func:`vil_mm.mlstm.triton.op.mlstm_backward_op`."""
+    dq, dk, dv = (empty_in_order(q) for _ in range(3))
     dh, q, k, v, h = (_dense_channels(x) for x in (dh, q, k, v, h))
     batch, rows, columns, heads, width = q.shape
     length = rows * columns
@@ -73,7 +76,6 @@ def backward(
     if length > chunk:
         C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
         dC, dn = _states(q, dh, weight, weight_sum, read, m, chunk, reverse, True, float32_states)
-    dq, dk, dv = (empty_in_order(q) for _ in range(3))
     row_sum, column_sum = m.new_empty(m.shape), m.new_empty(m.shape)
     grid = (_blocks(length, chunk), batch * heads)
     configs = tuple(Config(8 if chunk == 128 else 4, stages) for stages in (2, 3))
@@ -82,7 +84,7 @@ def backward(
         **sizes, num_chunks=_blocks(length, chunk),
         **_strides(q=q, k=k, v=v, dh=dh, out=dq),
         REVERSE=reverse, CHUNK=chunk, WIDTH=width, TILE=_tile_width(q, float32_states),
-        HAS_STATE=C is not None, PRECISION=_precision(),
+        HAS_STATE=C is not None, PRECISION=_precision(q),
     )  # fmt: skip
     launch(value_gradients, grid, configs, dv=dv, **common)
     launch(
@@ -140,7 +142,7 @@ def _states(
         length=length, heads=heads, columns=columns, num_chunks=chunks, **_strides(x=x, y=y),
         REVERSE=reverse, BACKWARD=backward, CHUNK=chunk,
         BLOCK=min(chunk, 64 if x.element_size() == 2 else 32),
-        WIDTH=width, X=x_size, Y=y_size, PRECISION=_precision(),
+        WIDTH=width, X=x_size, Y=y_size, PRECISION=_precision(x),
     )  # fmt: skip
     return C, n
 
@@ -172,6 +174,11 @@ def _output_tiles(q: Tensor, chunk: int, float32_states: bool) -> OutputTiles:
         stages = (shared_memory(q.device) - rest) // stage
         if rows <= chunk and stages >= 2:
             break
+    else:
+        raise RuntimeError(
+            f'heads of {width} channels need more shared memory than {q.device} has '
+            f'({shared_memory(q.device)} bytes a program); use the chunkwise form'
+        )
     configs = tuple(Config(rows // 16, n) for n in (2, 3) if n <= stages)
     return OutputTiles(rows, keys, tile, own, configs)
 
@@ -232,6 +239,12 @@ def _power_of_two_in(number: int) -> int:
     return number & -number
 
 
-def _precision() -> str:
+def _precision(x: Tensor) -> str:
     """Of float32 products: three of tf32, which lose next to nothing, or one if PyTorch may."""
-    return 'tf32' if torch.backends.cuda.matmul.allow_tf32 else 'tf32x3'
+    if x.element_size() == 2:
+        return 'tf32'  # for states in float32, whose products with half precision lose more
+    matmul = torch.backends.cuda.matmul
+    one = getattr(matmul, 'fp32_precision', 'none') == 'tf32'  # PyTorch's newer setting
+    with contextlib.suppress(RuntimeError):  # the older may not be read once the newer is in use
+        one = one or matmul.allow_tf32
+    return 'tf32' if one else 'tf32x3'

@@ -72,6 +72,9 @@ def _check(q: Tensor, k: Tensor, v: Tensor, chunk_size: int | None, state_dtype)
 def unsupported(*tensors: Tensor) -> str | None:
     """What of the shapes (..., NH, DH) the fused kernels cannot take, in words; None if nothing."""
     width = tensors[0].shape[-1]
+    sequences = tensors[0].shape[0] * tensors[0].shape[-2]
+    if sequences > 65535:  # programs on CUDA's second and third axis
+        return f'the fused mLSTM takes up to 65535 sequences (images times heads), got {sequences}'
     if width % 16:
         return f'the fused mLSTM needs heads of a multiple of 16 channels, got {width}'
     for x in tensors:
@@ -94,7 +97,7 @@ def mlstm_op(
     float32_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """h as q, and for the backward pass b and m, (B, NH, S) float32 in reading order."""
-    if reason := why_not(q, k, v):
+    if reason := _why_not(q, k, v, igate, fgate):
         log_once(reason)
         h = _chunkwise_output(q, k, v, igate, fgate, reverse, eps)
         return h, *(_per_token(q) for _ in range(2))
@@ -119,7 +122,7 @@ def mlstm_backward_op(
     float32_states: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """dq, dk, dv in the order of q in memory; digate, dfgate in that of the gates."""
-    if why_not(q, k, v):
+    if _why_not(q, k, v, igate, fgate):
         return _chunkwise_gradients(dh, q, k, v, igate, fgate, h, reverse, eps)
     from vil_mm.mlstm.triton.launches import backward
 
@@ -202,6 +205,13 @@ def _by_heads(*tensors: Tensor) -> list[Tensor]:
     for x in tensors:
         dtype = torch.promote_types(dtype, x.dtype)
     return [x.to(dtype).flatten(1, 2).transpose(1, 2) for x in tensors]
+
+
+def _why_not(*tensors: Tensor) -> str | None:
+    reason = why_not(*tensors)
+    if reason is None and len({x.device for x in tensors}) > 1:
+        reason = 'their inputs lie on several devices'
+    return reason
 
 
 def log_once(reason: str) -> None:

@@ -29,7 +29,15 @@ def why_not(*tensors: Tensor) -> str | None:
             return f'they compute in float32, bfloat16 or float16, not in {x.dtype}'
         if x.device.type != 'cuda' and not (INTERPRETED and x.device.type == 'cpu'):
             return f'they run on CUDA devices, not on {x.device.type!r}'
+        if x.device.type == 'cuda' and _is_too_old(x.device):
+            return 'they need an NVIDIA GPU of compute capability 8.0 or newer'
     return None
+
+
+def _is_too_old(device: torch.device) -> bool:
+    if torch.compiler.is_compiling():  # cannot ask; the compiled operator will
+        return False
+    return torch.version.hip is not None or torch.cuda.get_device_capability(device) < (8, 0)
 
 
 class Config(NamedTuple):
@@ -84,6 +92,8 @@ def launch(kernel: Any, grid: tuple[int, ...], configs: tuple[Config, ...], **ar
     Of several configs the fastest is measured once for each set of compile-time arguments and kept
     on disk by Triton. All tensors must be on the device of the first.
     """
+    if 0 in grid:
+        return
     if _recorded is not None:
         _recorded.append(Launch(kernel, grid, configs, arguments))
     elif INTERPRETED:
