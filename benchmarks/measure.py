@@ -215,8 +215,17 @@ def versions() -> Row:
         'torch': torch.__version__,
         'triton': _version('triton'),
         'cuda': torch.version.cuda,
-        'command': ' '.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        'command': _command(),
     }
+
+
+def _command() -> str:
+    """As it was given, without the folder that it wrote to."""
+    words = sys.argv[1:]
+    if '--out' in words:
+        at = words.index('--out')
+        del words[at : at + 2]
+    return ' '.join([Path(sys.argv[0]).name, *words])
 
 
 def device_name(device: str) -> str:
@@ -313,6 +322,9 @@ def plot(
             axis.plot(*zip(*own, strict=True), marker='o', markersize=3, label=str(name))
         _draw_floor(axis, panel, x, floor)
         axis.set(xscale='log', yscale='log', xlabel=x, ylabel=y, title=' '.join(map(str, title)))
+        sizes = sorted({row[x] for row in panel})
+        axis.set_xticks(sizes, [str(size) for size in sizes])
+        axis.set_xticks([], minor=True)
         axis.legend(fontsize='x-small')
     figure.tight_layout()
     figure.savefig(path, dpi=110)

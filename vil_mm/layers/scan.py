@@ -24,7 +24,7 @@ CONVS = {'conv2d': TokenConv2d, 'causal_conv1d': CausalConv1d}
 class Scan(nn.Module):
     """conv, q/k/v, gates, mLSTM, head norm, skip and output gate, in a given order over the grid.
 
-    Three steps, each one kernel where Triton can run: :func:`~vil_mm.layers.mix.local_mix`,
+    Three steps, each one fused operator where Triton can run: :func:`~vil_mm.layers.mix.local_mix`,
     :func:`vil_mm.mlstm.mlstm` and :func:`~vil_mm.layers.gate.norm_skip_gate`. Nothing is reordered
     for a reversed direction: the convolution turns its kernel and the mLSTM reads from the end. A
     scan by columns sees the transposed grid, which is a view.

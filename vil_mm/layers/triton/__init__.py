@@ -12,6 +12,7 @@ its output once, layout copies and casts left out.
     local mixing   backward                16       4             90
     output gate    backward                 8       6             48
 
-With the norm, both projections, the mLSTM and the residual (21) a layer moves 39 forward, against
-81 eagerly.
+With the norm, both projections, the mLSTM of one chunk and the residual (21) a layer moves 39
+forward, against 81 eagerly. Of several chunks the mLSTM reads k and v twice (4 more) and moves its
+states.
 """
