@@ -1,7 +1,12 @@
 """What runs around a model: optimizer wrappers, hooks, the visualizer and the launch of runs."""
 
 from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
-from vil_mm.engine.optim import AutocastOptimWrapper
+from vil_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from vil_mm.engine.optim import (
+    AutocastOptimWrapper,
+    FiniteLossAmpOptimWrapper,
+    FiniteLossOptimWrapper,
+)
 from vil_mm.engine.visualization_hook import ClsVisualizationHook
 from vil_mm.engine.visualizer import SegPanelVisualizer
 
@@ -9,6 +14,9 @@ __all__ = [
     'AutocastOptimWrapper',
     'BatchSizeHook',
     'ClsVisualizationHook',
+    'FiniteLossAmpOptimWrapper',
+    'FiniteLossOptimWrapper',
+    'LayerDecayOptimWrapperConstructor',
     'RequireWeightsHook',
     'SeedIterationHook',
     'SegPanelVisualizer',

@@ -1,5 +1,8 @@
 """What OpenMMLab sees: the registered models."""
 
 from vil_mm.models.backbones import VisionLSTM
+from vil_mm.models.heads import InitCfgConv2d
+from vil_mm.models.segmentors import TiledEncoderDecoder
+from vil_mm.models.tta import SumLogitsTTAModel
 
-__all__ = ['VisionLSTM']
+__all__ = ['InitCfgConv2d', 'SumLogitsTTAModel', 'TiledEncoderDecoder', 'VisionLSTM']

@@ -1,6 +1,15 @@
 # UperNet on ViL-T. The feature maps after blocks 4, 6, 8 and 12, all of one size, become a pyramid
-# of 1/4, 1/8, 1/16 and 1/32 of the image; an auxiliary head reads its third level.
+# of 1/4, 1/8, 1/16 and 1/32 of the image; an auxiliary head reads its third level. Convolutions of
+# both heads start from N(0, 0.02^2) and biases from 0, the pyramid as PyTorch makes it; losses are
+# means over the pixels that have a class.
+#
+# BatchNorm takes its statistics from the images of one process, as published (one GPU with all 16).
+# On several GPUs `--cfg-options sync_bn=torch` takes them from the whole batch; mmengine then
+# converts every BatchNorm of the model when it makes it distributed. It needs GPUs, and a single
+# process ignores it.
 norm_cfg = dict(type='BN', requires_grad=True)
+conv_cfg = dict(type='InitCfgConv2d')  # mmcv's ConvModule does not draw these anew
+head_init = dict(type='Normal', layer='Conv2d', mean=0.0, std=0.02, bias=0.0)
 
 model = dict(
     type='EncoderDecoder',
@@ -30,9 +39,11 @@ model = dict(
         channels=192,
         dropout_ratio=0.0,
         num_classes=150,
+        conv_cfg=conv_cfg,
         norm_cfg=norm_cfg,
+        init_cfg=head_init,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=1.0),
     ),
     auxiliary_head=dict(
         type='FCNHead',
@@ -43,9 +54,11 @@ model = dict(
         concat_input=False,
         dropout_ratio=0.0,
         num_classes=150,
+        conv_cfg=conv_cfg,
         norm_cfg=norm_cfg,
+        init_cfg=head_init,
         align_corners=False,
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=0.4),
+        loss_decode=dict(type='CrossEntropyLoss', avg_non_ignore=True, loss_weight=0.4),
     ),
     train_cfg=dict(),
     test_cfg=dict(mode='slide', crop_size=(512, 512), stride=(341, 341)),

@@ -13,7 +13,7 @@ end_lr = 1e-6
 optim_wrapper = dict(
     type='AutocastOptimWrapper',  # bfloat16, on any device
     optimizer=dict(type='AdamW', lr=peak_lr, betas=(0.9, 0.999), weight_decay=0.05),
-    constructor='LearningRateDecayOptimWrapperConstructor',
+    constructor='LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(
         layer_decay_rate=0.65,
         flat_decay_mult=0.0,
