@@ -1,5 +1,6 @@
 """Data sets, samplers and transforms; importing this package registers them with MMEngine."""
 
+from vil_mm.datasets.centered_pad import CenteredPad
 from vil_mm.datasets.drawn import DrawnDataset, draw_dataset
 from vil_mm.datasets.imagenet import (
     CORRUPTIONS,
@@ -14,6 +15,7 @@ from vil_mm.datasets.three_augment import ThreeAugment
 
 __all__ = [
     'CORRUPTIONS',
+    'CenteredPad',
     'DatasetError',
     'DrawnDataset',
     'ImageNetC',

@@ -1,40 +1,106 @@
-# ADE20K (SceneParsing): 20,210 training and 2,000 validation images, 150 classes; docs/datasets.md
+# ADE20K (SceneParsing): 20,210 training and 2,000 validation images, 150 classes; docs/datasets.md.
+# Augmentation and evaluation are those of ViL's segmentation recipe; docs/segmentation.md.
+#
+# A config for another crop size inherits this one and sets that size in five places: `scale` of
+# RandomResize and of the community's Resize (four times the size, size), `crop_size` of RandomCrop,
+# `size` of CenteredPad, `scale` of the official Resize; imagenet_224.py shows the manner. Then its
+# train_pipeline and protocols.official.test_pipeline have to be handed to the data loaders, as
+# below. The windows of evaluation are the model's: model.test_cfg.
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
+resize_scale = (2048, 512)
+pixel_mean = [123.675, 116.28, 103.53]  # of the data preprocessor
 
+# Pillow reads images as stored, as it does their annotations: turned by no EXIF tag
+load_image = dict(
+    type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
+)
 train_pipeline = [
     dict(type='SeedAugmentation'),
-    dict(type='LoadImageFromFile'),
+    load_image,
     dict(type='LoadAnnotations'),
-    dict(type='RandomResize', scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(
+        type='RandomResize',
+        scale=resize_scale,
+        ratio_range=(0.5, 2.0),
+        keep_ratio=True,
+        # Pillow's nearest neighbour takes the pixel under the centre, so that labels stay where the
+        # image is; that of cv2 takes the one to the upper left
+        backend='pillow',
+        interpolation='bicubic',
+    ),
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PhotoMetricDistortion'),
+    dict(type='mmpretrain.ColorJitter', brightness=0.5, contrast=0.5, saturation=0.5, hue=0.25),
+    dict(type='CenteredPad', size=crop_size, mean=pixel_mean),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='Resize', scale=(2048, 512), keep_ratio=True),
-    dict(type='LoadAnnotations'),  # after Resize: predictions are compared at the original size
-    dict(type='PackSegInputs'),
-]
-tta_model = dict(type='SegTTAModel')
-tta_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(
-        type='TestTimeAug',
-        transforms=[
-            [
-                dict(type='Resize', scale_factor=ratio, keep_ratio=True)
-                for ratio in (0.75, 1.0, 1.25, 1.5, 1.75)
-            ],
-            [dict(type='RandomFlip', prob=prob, direction='horizontal') for prob in (0.0, 1.0)],
-            [dict(type='LoadAnnotations')],
-            [dict(type='PackSegInputs')],
+
+# Two ways to evaluate, chosen by `tools/test.py --protocol`; the first is also that of validation.
+# Annotations are loaded after Resize: predictions are compared at the original size.
+protocols = dict(
+    # The published numbers: the image squashed to one window, whatever its shape; with --tta five
+    # sizes of the original image, each also flipped, their logits summed. float32 before Resize, so
+    # that interpolated values are not rounded.
+    official=dict(
+        test_pipeline=[
+            dict(load_image, to_float32=True),
+            dict(type='Resize', scale=crop_size, keep_ratio=False, interpolation='bicubic'),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
         ],
+        tta_pipeline=[
+            dict(load_image, to_float32=True),
+            dict(
+                type='TestTimeAug',
+                transforms=[
+                    [
+                        dict(type='Resize', scale_factor=ratio, interpolation='bicubic')
+                        for ratio in (0.75, 1.0, 1.25, 1.5, 1.75)
+                    ],
+                    [
+                        dict(type='RandomFlip', prob=prob, direction='horizontal')
+                        for prob in (0.0, 1.0)
+                    ],
+                    [dict(type='LoadAnnotations')],
+                    [dict(type='PackSegInputs')],
+                ],
+            ),
+        ],
+        tta_model=dict(type='SumLogitsTTAModel'),
     ),
-]
+    # mmseg's own: the short side resized, windows over the long one; with --tta six sizes of the
+    # original image, each also flipped, their probabilities averaged.
+    community=dict(
+        test_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='Resize', scale=resize_scale, keep_ratio=True),
+            dict(type='LoadAnnotations'),
+            dict(type='PackSegInputs'),
+        ],
+        tta_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(
+                type='TestTimeAug',
+                transforms=[
+                    [
+                        dict(type='Resize', scale_factor=ratio, keep_ratio=True)
+                        for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+                    ],
+                    [
+                        dict(type='RandomFlip', prob=prob, direction='horizontal')
+                        for prob in (0.0, 1.0)
+                    ],
+                    [dict(type='LoadAnnotations')],
+                    [dict(type='PackSegInputs')],
+                ],
+            ),
+        ],
+        tta_model=dict(type='SegTTAModel'),
+    ),
+)
+test_pipeline = protocols['official']['test_pipeline']
 
 train_dataloader = dict(
     batch_size=16,

@@ -1,0 +1,65 @@
+"""Evaluation protocols: ways to test a segmentor that a config names, and the choice of one."""
+
+from __future__ import annotations
+
+from mmengine.config import Config, ConfigDict
+
+DEFAULT_PROTOCOL = 'official'
+
+
+def use_protocol(cfg: Config, name: str | None = None, *, tta: bool = False) -> None:
+    """Test by one of the config's ``protocols``, in place; nothing where it has none.
+
+    A protocol is ``dict(test_pipeline=..., tta_pipeline=..., tta_model=...)``. Windows are the
+    model's own (``model.test_cfg``); images below their size are padded at the bottom and the right
+    by zeros, after normalisation, and the padding is taken off the logits again. Metrics are called
+    ``<protocol>/mIoU`` or ``<protocol>_tta/mIoU``.
+
+    Args:
+        cfg: What :func:`vil_mm.engine.launch.read_config` returned.
+        name: One of the config's protocols; None for :data:`DEFAULT_PROTOCOL`.
+        tta: Whether test-time augmentation is asked for. It is switched on elsewhere, from the
+            ``tta_pipeline`` and ``tta_model`` that are set here.
+
+    Raises:
+        ValueError: The config has no protocols, or none of this name, or tests by another pipeline.
+    """
+    protocols = cfg.get('protocols')
+    if not protocols:
+        if name:
+            raise ValueError(
+                f'--protocol {name}: the config has no protocols, it is tested by its own '
+                'test_dataloader; leave the option out'
+            )
+        return
+    protocol = protocols.get(name or DEFAULT_PROTOCOL)
+    if not protocol:
+        raise ValueError(
+            f'--protocol {name or DEFAULT_PROTOCOL}: the config has only {", ".join(protocols)}'
+        )
+    _refuse_another_pipeline(cfg)
+    cfg.test_dataloader.dataset.pipeline = protocol.test_pipeline
+    cfg.tta_pipeline, cfg.tta_model = protocol.tta_pipeline, protocol.tta_model
+    _pad_to_window(cfg.model)
+    _label(cfg.test_evaluator, (name or DEFAULT_PROTOCOL) + ('_tta' if tta else ''))
+
+
+def _refuse_another_pipeline(cfg: Config) -> None:
+    """An override of the test pipeline would be lost without a word."""
+    known = [protocol.test_pipeline for protocol in cfg.protocols.values()]
+    known += [cfg.val_dataloader.dataset.pipeline] if cfg.get('val_dataloader') else []
+    if cfg.test_dataloader.dataset.pipeline not in known:
+        raise ValueError(
+            'test_dataloader.dataset.pipeline is not that of a protocol: change '
+            'protocols.<name>.test_pipeline instead, or set protocols=None'
+        )
+
+
+def _pad_to_window(model: ConfigDict) -> None:
+    if model.test_cfg.get('mode') in ('slide', 'tiled'):
+        model.data_preprocessor.test_cfg = ConfigDict(size=model.test_cfg.crop_size)
+
+
+def _label(evaluator: ConfigDict | list[ConfigDict], prefix: str) -> None:
+    for metric in [evaluator] if isinstance(evaluator, dict) else evaluator:
+        metric.prefix = prefix
