@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Test a checkpoint with one process a GPU, on one machine or several, by torchrun.
+set -euo pipefail
+
+if (($# < 3)); then
+    echo "usage: $0 CONFIG CHECKPOINT GPUS [options of tools/test.py]" >&2
+    echo 'several machines: NNODES, NODE_RANK, MASTER_ADDR, PORT (29500), GPUS on each' >&2
+    exit 2
+fi
+config=$1
+checkpoint=$2
+gpus=$3
+shift 3
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+if ((${NNODES:-1} > 1)) || [ -n "${PORT:-}" ]; then
+    meeting=(
+        --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"
+        --master_addr="${MASTER_ADDR:-127.0.0.1}" --master_port="${PORT:-29500}"
+    )
+else
+    meeting=(--standalone) # a free port, so that several runs fit on one machine
+fi
+
+PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m torch.distributed.run \
+    "${meeting[@]}" --nproc_per_node="$gpus" \
+    "$here/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Train under Slurm, with one task a GPU.
+set -euo pipefail
+
+if (($# < 3)); then
+    echo "usage: $0 PARTITION JOB CONFIG [options of tools/train.py]" >&2
+    echo 'GPUS (8) in all, GPUS_PER_NODE (8), CPUS_PER_TASK (5), MASTER_PORT (29500), SRUN_ARGS' >&2
+    exit 2
+fi
+partition=$1
+job=$2
+config=$3
+shift 3
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+gpus=${GPUS:-8}
+per_node=${GPUS_PER_NODE:-8}
+if ((per_node > gpus)); then
+    per_node=$gpus
+fi
+read -r -a more <<<"${SRUN_ARGS:-}"
+
+PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec srun \
+    --partition="$partition" --job-name="$job" --gres="gpu:$per_node" \
+    --ntasks="$gpus" --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" \
+    --kill-on-bad-exit=1 "${more[@]}" \
+    "${PYTHON:-python}" -u "$here/train.py" "$config" --launcher slurm "$@"

@@ -1,0 +1,96 @@
+"""The runner that a config asks for, in one process or several.
+
+mmengine starts the processes' connection itself, but calls CUDA on the way. Here a run on CPUs is
+connected before (gloo), which mmengine then finds done; on a GPU everything is left to mmengine.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from importlib.util import find_spec
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import FlexibleRunner, Runner
+from torch import distributed
+
+_ONE_PROCESS = ('SingleDeviceStrategy',)
+
+
+def prepare_processes(cfg: Config) -> None:
+    """Check the strategy of a run and connect its processes, where mmengine does not.
+
+    Raises:
+        ValueError: The run asks for processes or a package that are not there.
+    """
+    check_strategy(cfg)
+    join_processes(cfg)
+
+
+def build_runner(cfg: Config) -> Runner | FlexibleRunner:
+    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names."""
+    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+
+
+def check_strategy(cfg: Config) -> None:
+    """Fail if a config's ``strategy`` cannot work here.
+
+    Raises:
+        ValueError: It is of one process only, or DeepSpeed is not installed.
+    """
+    kind = (cfg.get('strategy') or {}).get('type')
+    if not kind or cfg.get('runner_type', 'Runner') == 'Runner':
+        return
+    if kind == 'DeepSpeedStrategy' and find_spec('deepspeed') is None:
+        raise ValueError('strategy DeepSpeedStrategy needs a package: pip install deepspeed')
+    if cfg.get('launcher', 'none') == 'none' and kind not in _ONE_PROCESS:
+        raise ValueError(
+            f'strategy {kind} is for several processes: tools/dist_train.sh CONFIG GPUS'
+        )
+
+
+def join_processes(cfg: Config) -> None:
+    """Connect the processes of a distributed run on CPUs; on other devices mmengine does it.
+
+    Raises:
+        ValueError: ``launcher`` is not the one that started this process, it cannot do without
+            GPUs, or the backend is not gloo.
+    """
+    launcher = cfg.get('launcher', 'none')
+    if launcher == 'pytorch' and 'RANK' not in os.environ:
+        raise ValueError(
+            '--launcher pytorch: torchrun did not start this process; use tools/dist_train.sh or '
+            'tools/dist_test.sh'
+        )
+    if launcher == 'none' or get_device() != 'cpu':
+        return
+    if launcher != 'pytorch':
+        raise ValueError(f'--launcher {launcher} needs GPUs; on CPUs use tools/dist_train.sh')
+    options = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
+    backend = options.pop('backend', 'nccl')
+    if backend != 'gloo':
+        raise ValueError(
+            f'backend {backend} needs GPUs and none is seen; on CPUs add '
+            '--cfg-options env_cfg.dist_cfg.backend=gloo'
+        )
+    _wrap_without_gpus(cfg)
+    if not distributed.is_initialized():
+        if 'timeout' in options:
+            options['timeout'] = datetime.timedelta(seconds=options['timeout'])
+        distributed.init_process_group(backend, **options)
+
+
+def _wrap_without_gpus(cfg: Config) -> None:
+    """Tell model wrappers that they have no GPU; mmengine would name one by the local rank."""
+    strategy = cfg.get('strategy') if 'runner_type' in cfg else None
+    if strategy is None:
+        wrapper = cfg.get('model_wrapper_cfg') or {
+            'broadcast_buffers': False,
+            'find_unused_parameters': cfg.get('find_unused_parameters', False),
+        }
+        cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
+    else:
+        device = 'device_id' if 'FSDP' in strategy.type else 'device_ids'
+        strategy.model_wrapper = {**strategy.get('model_wrapper', {}), device: None}
