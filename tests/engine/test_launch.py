@@ -12,7 +12,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.runner import Runner
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine.checks import DATA_PAGE, check_checkpoint, check_data
+from vil_mm.engine.checks import CHECKPOINT_PAGE, DATA_PAGE, check_checkpoint, check_data
 from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
 from vil_mm.models import VisionLSTM
 from vil_mm.models.pretrained import CheckpointError
@@ -96,8 +96,9 @@ def test_missing_data(cfg, tmp_path, drawn_data, monkeypatch, split, damage):
     assert f'{split}_dataloader.dataset.data_root=' in message
 
 
-def test_data_page_exists():
-    assert (Path(__file__).resolve().parents[2] / DATA_PAGE).is_file()
+@pytest.mark.parametrize('page', [DATA_PAGE, CHECKPOINT_PAGE])
+def test_page_exists(page):
+    assert (Path(__file__).resolve().parents[2] / page).is_file()
 
 
 def test_the_published_option_for_another_place_works(cfg, drawn_data, tiny_config):
@@ -157,7 +158,7 @@ def test_an_iteration_runs(cfg, option, monkeypatch):
 
     monkeypatch.setattr(VisionLSTM, 'forward', spy)
     cfg.train_cfg.update(max_iters=1, val_interval=1)
-    prepare_training(cfg, validate=option != 'no-validate', amp=option == 'amp')
+    prepare_training(cfg, validate=option != 'no-validate', amp='auto' if option == 'amp' else None)
     runner = Runner.from_cfg(cfg)
     weight = runner.model.backbone.patch_embed.proj.weight
     before = weight.detach().clone()
@@ -176,23 +177,29 @@ def test_no_validation(cfg):
 
 
 @pytest.mark.parametrize(
-    ('cuda', 'kind'), [(False, 'AutocastOptimWrapper'), (True, 'AmpOptimWrapper')]
+    ('cuda', 'amp', 'kind'),
+    [
+        (False, 'auto', 'AutocastOptimWrapper'),
+        (False, 'bfloat16', 'AutocastOptimWrapper'),
+        (True, 'bfloat16', 'AutocastOptimWrapper'),
+        (True, 'auto', 'FiniteLossAmpOptimWrapper'),
+        (True, 'float16', 'FiniteLossAmpOptimWrapper'),
+    ],
 )
-def test_amp(cfg, monkeypatch, cuda, kind):
+def test_amp(cfg, monkeypatch, cuda, amp, kind):
     monkeypatch.setattr('torch.cuda.is_available', lambda: cuda)
-    optimizer = cfg.optim_wrapper.optimizer
-    prepare_training(cfg, amp=True)
-    assert cfg.optim_wrapper.type == kind
-    assert cfg.optim_wrapper.optimizer == optimizer
-    cfg.optim_wrapper.loss_scale = 128.0  # one's own choice
-    prepare_training(cfg, amp=True)
-    assert cfg.optim_wrapper.loss_scale == 128.0
+    before = cfg.optim_wrapper.to_dict()
+    prepare_training(cfg, amp=amp)
+    after = cfg.optim_wrapper.to_dict()
+    assert after.pop('type') == kind and before.pop('type') == 'FiniteLossOptimWrapper'
+    scaling = dict(loss_scale='dynamic', dtype='float16') if 'Amp' in kind else {}
+    assert after == before | scaling
 
 
 def test_amp_refuses_another_wrapper(cfg):
     cfg.optim_wrapper.type = 'OptimWrapperDict'
     with pytest.raises(ValueError, match=r'--amp works with.* not with OptimWrapperDict'):
-        prepare_training(cfg, amp=True)
+        prepare_training(cfg, amp='auto')
 
 
 def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, tmp_path, weights):
@@ -303,8 +310,20 @@ def test_an_address_is_refused():
 
 def test_training_checks_the_weights_of_the_backbone(cfg):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
-    with pytest.raises(FileNotFoundError, match=r'checkpoint not found: nowhere\.pth'):
+    with pytest.raises(FileNotFoundError, match=r'checkpoint not found: nowhere\.pth') as error:
         prepare_training(cfg)
+    message = str(error.value)
+    assert '\n' not in message and f'{CHECKPOINT_PAGE} says where the authors' in message
+    assert message.endswith('from scratch add --cfg-options model.backbone.init_cfg=None')
+
+
+def test_resuming_needs_no_weights_of_the_backbone(cfg, tmp_path):
+    cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
+    (tmp_path / 'work').mkdir()
+    torch.save(dict(a=torch.ones(1)), tmp_path / 'work' / 'iter_2.pth')
+    (tmp_path / 'work' / 'last_checkpoint').write_text(str(tmp_path / 'work' / 'iter_2.pth'))
+    prepare_training(cfg, resume=True)
+    assert cfg.model.backbone.init_cfg is None
 
 
 @pytest.mark.parametrize('part', ['model', 'model.decode_head'])

@@ -15,6 +15,7 @@ from vil_mm.models.backbones.vision_lstm import read_arch
 from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
 
 DATA_PAGE = 'docs/datasets.md'
+CHECKPOINT_PAGE = 'docs/checkpoints.md'
 
 
 def check_trains(cfg: Config) -> None:
@@ -139,7 +140,13 @@ def _check_entry(init_cfg: dict, at: str) -> None:
     if init_cfg.get('type') != 'Pretrained':
         return
     if at.endswith('backbone'):
-        read_state_dict(init_cfg['checkpoint'])
+        try:
+            read_state_dict(init_cfg['checkpoint'])
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}. {CHECKPOINT_PAGE} says where the authors' files come from; to train "
+                f'from scratch add --cfg-options {at}.init_cfg=None'
+            ) from error
         return
     check_checkpoint(init_cfg['checkpoint'])
     raise ValueError(

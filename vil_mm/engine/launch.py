@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
@@ -15,6 +14,8 @@ from vil_mm.engine.checks import (
     check_pretrained,
     check_trains,
 )
+from vil_mm.engine.precision import use_mixed_precision
+from vil_mm.engine.protocols import use_protocol
 
 
 def read_config(
@@ -45,7 +46,12 @@ def read_config(
 
 
 def prepare_training(
-    cfg: Config, *, resume: bool = False, amp: bool = False, validate: bool = True
+    cfg: Config,
+    *,
+    resume: bool = False,
+    amp: str | None = None,
+    auto_scale_lr: bool = False,
+    validate: bool = True,
 ) -> None:
     """Set a config up for training, in place.
 
@@ -53,13 +59,17 @@ def prepare_training(
         cfg: What :func:`read_config` returned.
         resume: Go on from the last checkpoint in the work dir; where there is none yet, start as
             the config says.
-        amp: Mixed precision: float16 with loss scaling on a GPU, bfloat16 autocast on a CPU.
+        amp: Mixed precision: 'float16' with loss scaling (GPUs only), 'bfloat16', or 'auto' for
+            what the config has, else float16 on a GPU and bfloat16 on a CPU.
+        auto_scale_lr: Multiply the learning rate by the images of an update over the config's
+            ``auto_scale_lr.base_batch_size``.
         validate: Evaluate while training.
 
     Raises:
         FileNotFoundError: Data or a checkpoint to start from are not there.
         ValueError: The config only evaluates, a classifier's options do not fit each other, a
-            checkpoint is no checkpoint, or ``amp`` meets another optimizer wrapper.
+            checkpoint is no checkpoint, there is no batch size to scale the learning rate by, or
+            ``amp`` meets another optimizer wrapper or, with float16, a CPU.
     """
     check_trains(cfg)
     check_classifier(cfg)
@@ -67,12 +77,15 @@ def prepare_training(
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
     if amp:
-        _enable_amp(cfg)
+        use_mixed_precision(cfg.optim_wrapper, amp)
+    if auto_scale_lr:
+        _scale_learning_rate(cfg)
     check_data(cfg, 'train', 'val')
     resume = resume or cfg.get('resume', False)
     last = find_latest_checkpoint(cfg.work_dir) if resume else None
     if last:  # mmengine would resume from the config's load_from instead, if it names one
         cfg.load_from, cfg.resume = last, True
+        cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
     check_pretrained(cfg.model)
@@ -86,7 +99,9 @@ def prepare_testing(
     *,
     out: str | None = None,
     show_dir: str | None = None,
+    protocol: str | None = None,
     tta: bool = False,
+    tiled: bool = False,
 ) -> None:
     """Set a config up for evaluating a checkpoint on its test data, in place.
 
@@ -97,18 +112,28 @@ def prepare_testing(
             mmpretrain's list of predicted samples.
         show_dir: Folder for pictures: input, ground truth and prediction side by side in its
             ``vis_data/vis_image``; of a classifier, the images with their predicted class.
-        tta: Test-time augmentation by the config's ``tta_pipeline`` and ``tta_model``.
+        protocol: Which of the config's ``protocols`` to test by; None for 'official', or for the
+            config's own test pipeline where it has no protocols.
+        tta: Test-time augmentation by the ``tta_pipeline`` and ``tta_model`` of the protocol or
+            the config.
+        tiled: Predict by windows whose logits are held for a band of rows only, see
+            ``TiledEncoderDecoder``; the windows are those of ``model.test_cfg``.
 
     Raises:
         FileNotFoundError: Data or checkpoint are not there.
-        ValueError: The file is no checkpoint, or the config has no ``tta_pipeline``.
+        ValueError: The file is no checkpoint, or the config lacks the protocol or a
+            ``tta_pipeline``, has no windows to tile with, or asks for tiles and TTA together.
     """
     check_checkpoint(checkpoint)
+    cfg.pop('runner_type', None)  # strategies are for training
     check_data(cfg, 'test')
     cfg.load_from = checkpoint
     cfg.resume = False
     cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
     _require_weights(cfg, prefix='')
+    use_protocol(cfg, protocol, tta=tta)
+    if tiled:
+        _enable_tiles(cfg)
     if out:
         _write_predictions(cfg, out)
     if show_dir:
@@ -117,16 +142,12 @@ def prepare_testing(
         _enable_tta(cfg)
 
 
-def _enable_amp(cfg: Config) -> None:
-    kind = cfg.optim_wrapper.get('type', 'OptimWrapper')
-    if kind in ('AmpOptimWrapper', 'AutocastOptimWrapper'):
-        return
-    if kind != 'OptimWrapper':
-        raise ValueError(f'--amp works with the optimizer wrapper OptimWrapper, not with {kind}')
-    if torch.cuda.is_available():
-        cfg.optim_wrapper.update(type='AmpOptimWrapper', loss_scale='dynamic')
-    else:
-        cfg.optim_wrapper.update(type='AutocastOptimWrapper')
+def _scale_learning_rate(cfg: Config) -> None:
+    if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+        raise ValueError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size')
+    cfg.auto_scale_lr.enable = True
+    # mmengine counts the images of a step, not those of the steps that make up one update
+    cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
 def _write_predictions(cfg: Config, folder: str) -> None:
@@ -150,9 +171,26 @@ def _draw_predictions(cfg: Config, folder: str) -> None:
         cfg.visualizer.save_dir = folder
 
 
+def _enable_tiles(cfg: Config) -> None:
+    model, test_cfg = cfg.model, cfg.model.get('test_cfg') or {}
+    if model.type not in ('EncoderDecoder', 'TiledEncoderDecoder'):
+        raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
+    if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
+        raise ValueError(
+            f'--tiled: model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; '
+            'add --cfg-options model.test_cfg.crop_size=1024,1024 model.test_cfg.stride=768,768'
+        )
+    model.type, test_cfg.mode = 'TiledEncoderDecoder', 'tiled'
+
+
 def _enable_tta(cfg: Config) -> None:
     if 'tta_pipeline' not in cfg:
         raise ValueError('--tta: the config has no tta_pipeline')
+    if (cfg.model.get('test_cfg') or {}).get('mode') == 'tiled':
+        raise ValueError(
+            "--tta adds up logits of passes, which model.test_cfg.mode='tiled' does not keep; "
+            "use mode='slide'"
+        )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.get('tta_model', {'type': 'SegTTAModel'}), module=cfg.model)
 

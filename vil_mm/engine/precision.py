@@ -1,0 +1,59 @@
+"""The choice of mixed precision for a run."""
+
+from __future__ import annotations
+
+import torch
+from mmengine.config import ConfigDict
+
+PRECISIONS = ('auto', 'float16', 'bfloat16')
+
+# wrapper of full precision -> the one of float16; those of ours skip losses that are not finite
+_FLOAT16 = {
+    'OptimWrapper': 'AmpOptimWrapper',
+    'FiniteLossOptimWrapper': 'FiniteLossAmpOptimWrapper',
+    'AutocastOptimWrapper': 'FiniteLossAmpOptimWrapper',
+}
+_SCALED = tuple(_FLOAT16.values())
+
+
+def use_mixed_precision(optim_wrapper: ConfigDict, precision: str = 'auto') -> None:
+    """Replace a config's optimizer wrapper by the one of a precision, in place.
+
+    Args:
+        optim_wrapper: The config's ``optim_wrapper``.
+        precision: 'float16' with loss scaling, which needs a GPU; 'bfloat16', on any device;
+            'auto' keeps the mixed precision that the config has or, if it has none, takes float16
+            on a GPU and bfloat16 on a CPU.
+
+    Raises:
+        ValueError: The precision is unknown, is float16 on a CPU, or the wrapper is another one.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f'--amp {precision} is not known; choose one of {", ".join(PRECISIONS)}')
+    kind, gpu = optim_wrapper.get('type', 'OptimWrapper'), torch.cuda.is_available()
+    if kind not in (*_FLOAT16, *_SCALED):
+        raise ValueError(f'--amp works with {", ".join(_FLOAT16)} and its own, not with {kind}')
+    if precision == 'auto':
+        if kind in ('AutocastOptimWrapper', *_SCALED):
+            return
+        precision = 'float16' if gpu else 'bfloat16'
+    if precision == 'bfloat16':
+        _use_bfloat16(optim_wrapper, kind)
+    elif gpu:
+        _use_float16(optim_wrapper, kind)
+    else:
+        raise ValueError(
+            '--amp float16 needs a GPU, and there is none: take --amp bfloat16, or leave --amp out'
+        )
+
+
+def _use_bfloat16(optim_wrapper: ConfigDict, kind: str) -> None:
+    for option in ('loss_scale', 'dtype', 'use_fsdp') if kind in _SCALED else ():
+        optim_wrapper.pop(option, None)
+    optim_wrapper.type = 'AutocastOptimWrapper'
+
+
+def _use_float16(optim_wrapper: ConfigDict, kind: str) -> None:
+    optim_wrapper.type = _FLOAT16.get(kind, kind)
+    optim_wrapper.setdefault('loss_scale', 'dynamic')
+    optim_wrapper.dtype = 'float16'
