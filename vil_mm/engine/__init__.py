@@ -1,5 +1,6 @@
 """What runs around a model: optimizer wrappers, hooks, the visualizer and the launch of runs."""
 
+from vil_mm.engine.compile_hook import CompileBackboneHook
 from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
 from vil_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from vil_mm.engine.optim import (
@@ -14,6 +15,7 @@ __all__ = [
     'AutocastOptimWrapper',
     'BatchSizeHook',
     'ClsVisualizationHook',
+    'CompileBackboneHook',
     'FiniteLossAmpOptimWrapper',
     'FiniteLossOptimWrapper',
     'LayerDecayOptimWrapperConstructor',
