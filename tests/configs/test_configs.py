@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import PARAM_SCHEDULERS
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
@@ -71,39 +68,6 @@ def test_taps_become_a_pyramid() -> None:
         (1, 192, 4, 8),
         (1, 192, 2, 4),
     ]
-
-
-def test_weight_decay_spares_vectors_and_position_embedding() -> None:
-    cfg = load('upernet_vil_t_512x512_ade20k.py')
-    backbone = nn.ModuleDict({'backbone': MODELS.build(cfg.model.backbone)})
-    optimizer = build_optim_wrapper(backbone, cfg.optim_wrapper).optimizer
-    groups = {id(g['params'][0]): g['weight_decay'] for g in optimizer.param_groups}
-    decays = {name: groups[id(p)] for name, p in backbone.named_parameters()}
-    expected = {
-        name: 0.0 if p.dim() == 1 or 'pos_embed' in name else 0.05
-        for name, p in backbone.named_parameters()
-    }
-    assert decays == expected
-    # eight matrices a layer and the patch embedding; the classifier's head is the 194th
-    assert sum(decay > 0 for decay in decays.values()) == 193
-
-
-def test_schedule_ends_where_the_recipe_says() -> None:
-    cfg = load('upernet_vil_t_512x512_ade20k.py')
-    parameter = nn.Parameter(torch.zeros(1))
-    optimizer = torch.optim.SGD([parameter], lr=5e-4)
-    schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in cfg.param_scheduler]
-    rates = []
-    for _ in range(160000):
-        rates.append(optimizer.param_groups[0]['lr'])
-        for scheduler in schedulers:
-            scheduler.step()
-    assert rates[0] == pytest.approx(5e-4 / 1501, rel=1e-9)
-    assert rates[1500] == pytest.approx(5e-4, rel=1e-9)
-    assert rates[-1] == pytest.approx(1e-6, rel=1e-6)
-    halfway = 1500 + (160000 - 1 - 1500) // 2
-    expected = 1e-6 + (5e-4 - 1e-6) * (1 + math.cos(math.pi * (halfway - 1500) / 158499)) / 2
-    assert rates[halfway] == pytest.approx(expected, rel=1e-6)
 
 
 def test_configs_are_found_where_the_package_says() -> None:
