@@ -10,11 +10,13 @@ from mmengine.config import Config, ConfigDict
 
 from vil_mm.checkpoints import is_official
 from vil_mm.datasets import imagenet_wnids
+from vil_mm.engine.other_backbones import check_other_backbone
 from vil_mm.layers import POOLINGS
 from vil_mm.models.backbones.vision_lstm import read_arch
 from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
 
 DATA_PAGE = 'docs/datasets.md'
+PEERS_PAGE = 'docs/peers.md'
 CHECKPOINT_PAGE = 'docs/checkpoints.md'
 
 
@@ -119,32 +121,38 @@ def check_checkpoint(path: str) -> None:
 def check_pretrained(model: ConfigDict, at: str = 'model') -> None:
     """Check the file of a backbone's ``Pretrained``; refuse any other, which nothing would check.
 
-    A backbone may name official weights: ``VisionLSTM`` converts them.
+    A backbone may name official weights: ``VisionLSTM`` converts them. Other packages' backbones
+    have no check of their own, so that their files are compared with them here.
 
     Raises:
         FileNotFoundError, ValueError: As in :func:`check_checkpoint`, or it is not the backbone's.
     """
     for key, value in model.items():
         if key == 'pretrained' and value:  # short for init_cfg in mmpretrain's models
-            _check_entry({'type': 'Pretrained', 'checkpoint': value}, at)
+            _check_entry({'type': 'Pretrained', 'checkpoint': value}, at, model)
         for entry in value if isinstance(value, list | tuple) else [value]:
             if not isinstance(entry, dict):
                 continue
             if key == 'init_cfg':
-                _check_entry(entry, at)
+                _check_entry(entry, at, model)
             else:
                 check_pretrained(entry, f'{at}.{key}')
 
 
-def _check_entry(init_cfg: dict, at: str) -> None:
+def _check_entry(init_cfg: dict, at: str, model: ConfigDict) -> None:
     if init_cfg.get('type') != 'Pretrained':
         return
     if at.endswith('backbone'):
+        ours = model.get('type') == 'VisionLSTM'
+        page = CHECKPOINT_PAGE if ours else PEERS_PAGE
         try:
-            read_state_dict(init_cfg['checkpoint'])
+            if ours:
+                read_state_dict(init_cfg['checkpoint'])
+            else:
+                check_other_backbone(model, init_cfg)
         except FileNotFoundError as error:
             raise FileNotFoundError(
-                f"{error}. {CHECKPOINT_PAGE} says where the authors' files come from; to train "
+                f"{error}. {page} says where the authors' files come from; to train "
                 f'from scratch add --cfg-options {at}.init_cfg=None'
             ) from error
         return

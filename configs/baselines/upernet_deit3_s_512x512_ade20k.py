@@ -1,0 +1,25 @@
+# UperNet on DeiT-III-S, ADE20K, 512x512: recipe, heads, data and evaluation of
+# upernet_vil_s_512x512_ade20k.py with another backbone, so that the two compare like with like;
+# docs/peers.md tells what was published under which recipe and where the initial weights come from.
+#
+#   python tools/train.py configs/baselines/upernet_deit3_s_512x512_ade20k.py --amp
+_base_ = '../upernet_vil_s_512x512_ade20k.py'
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.DeiT3',
+        arch='small',
+        img_size=512,
+        out_type='featmap',
+        out_indices=(3, 5, 7, 11),  # after blocks 4, 6, 8 and 12, without a norm, as of ViL
+        final_norm=False,
+        drop_path_rate=0.05,  # grows from 0 at the first block
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='checkpoints/deit3-small-p16_3rdparty_in1k_20221008-0f7c70cf.pth',
+            prefix='backbone.',
+        ),
+    ),
+)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'cls_token': dict(decay_mult=0.0)}))

@@ -1,0 +1,63 @@
+"""Pretrained weights of backbones that are not ours, looked through before they are loaded.
+
+mmengine loads them with ``strict=False``: of a file that does not fit nothing may arrive, and
+nothing is said. ``VisionLSTM`` sees to its own.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+
+from mmengine.config import ConfigDict
+from mmengine.registry import MODELS
+from torch import nn
+
+from vil_mm.checkpoints import is_official
+from vil_mm.checkpoints.official import shorten
+from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
+
+# resized when they are loaded, or made anew: only their widths have to agree
+_RESIZED = re.compile(r'(pos_embed|relative_position_bias_table|relative_position_index)$')
+# norms of the maps that go to a decoder; a classifier has but the last one
+_OF_MAPS = re.compile(r'^norm\d\.')
+
+
+def check_other_backbone(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
+    """Fail if a file does not hold the weights of a backbone of another package.
+
+    Args:
+        backbone: Config of the backbone.
+        init_cfg: Its ``Pretrained`` entry, with ``prefix`` where the file is of a whole model.
+
+    Raises:
+        FileNotFoundError, CheckpointError: Says how many weights are not there, and which.
+    """
+    path = init_cfg['checkpoint']
+    state = read_state_dict(path)
+    if is_official(state):
+        raise CheckpointError(ask_to_convert(path, path))
+    prefix = init_cfg.get('prefix') or ''
+    prefix = prefix if not prefix or prefix.endswith('.') else f'{prefix}.'
+    stored = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    own = _build(backbone).state_dict()
+    wanted = {name: value for name, value in own.items() if not _OF_MAPS.match(name)}
+    missing = [
+        name
+        for name, value in wanted.items()
+        if name not in stored or not (_RESIZED.search(name) or value.shape == stored[name].shape)
+    ]
+    if missing:
+        named = f'under {prefix}' if prefix else "without a prefix (init_cfg has no 'prefix')"
+        raise CheckpointError(
+            f'{path} does not fit {backbone.type}: {len(missing)} of {len(wanted)} weights are '
+            f'not there in the right shape, looked for {named}: {shorten(missing)}. The file has '
+            f'{shorten(state)}. Name a file of the same architecture, or train from scratch with '
+            '--cfg-options model.backbone.init_cfg=None'
+        )
+
+
+def _build(backbone: ConfigDict) -> nn.Module:
+    backbone = copy.deepcopy(backbone)
+    backbone.pop('init_cfg', None)
+    return MODELS.build(backbone)
