@@ -1,0 +1,109 @@
+"""Whether a file of an image or an annotation can be read and holds what it should."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image
+
+# A kind of problem (a key of ``tree_check.FIXES``) and the name of the file that has it.
+Finding = tuple[str, str]
+# An image and its annotation, relative to the root; None where there is no such file.
+Pair = tuple[str | None, str | None]
+Size = tuple[int, int]
+
+# How files end that are whole; what some programs write behind it is far shorter than the margin.
+END_MARKERS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}
+END_MARGIN = 4096
+
+
+def check_pairs(
+    root: str, pairs: Sequence[Pair], labels: Collection[int], quick: bool
+) -> list[Finding]:
+    """Check images and their annotations, each file read once.
+
+    Args:
+        root: Folder that the names are relative to.
+        pairs: The files.
+        labels: Values that an annotation may have.
+        quick: Read headers and look for the end markers only. Otherwise files are decoded, too.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # Pillow's, of odd metadata that no training reads
+        return [
+            finding for pair in pairs for finding in _check_pair(Path(root), pair, labels, quick)
+        ]
+
+
+def _check_pair(root: Path, pair: Pair, labels: Collection[int], quick: bool) -> Iterator[Finding]:
+    sizes = []
+    for name, expected in zip(pair, (None, labels), strict=True):
+        if name is not None:
+            size, findings = _check_file(root / name, expected, quick)
+            sizes.append(size)
+            yield from ((kind, f'{name}{detail}') for kind, detail in findings)
+    if len(sizes) == 2 and None not in sizes and sizes[0] != sizes[1]:
+        (width, height), (label_width, label_height) = sizes
+        yield 'sizes', f'{pair[1]} ({label_width}x{label_height}, image {width}x{height})'
+
+
+def _check_file(
+    path: Path, labels: Collection[int] | None, quick: bool
+) -> tuple[Size | None, list[Finding]]:
+    """Width and height in pixels (None if unreadable), and kinds of problems with details."""
+    try:
+        num_bytes = path.stat().st_size
+        if num_bytes == 0:
+            return None, [('empty files', '')]
+        with path.open('rb') as file:
+            content = file if quick else io.BytesIO(file.read())
+            with Image.open(content) as image:
+                size = image.size
+                findings = [] if labels is None else _check_mode(image.mode)
+                if not quick:
+                    findings += _decode(image, None if findings else labels)
+                _require_end(content, num_bytes, image.format)
+        return size, findings
+    except Exception as error:  # damaged files make Pillow raise errors of almost any type
+        reason = 'no known format' if isinstance(error, Image.UnidentifiedImageError) else error
+        if isinstance(error, OSError) and error.strerror:
+            reason = error.strerror
+        return None, [('unreadable files', f' ({reason})')]
+
+
+def _require_end(file: BinaryIO, num_bytes: int, kind: str | None) -> None:
+    marker = END_MARKERS.get(kind or '')
+    file.seek(max(0, num_bytes - END_MARGIN))
+    if marker and marker not in file.read():
+        raise ValueError('its end is missing')
+
+
+def _check_mode(mode: str) -> list[Finding]:
+    if mode == 'L':
+        return []
+    if mode == 'P':
+        return [('palette annotations', '')]
+    if mode in ('RGB', 'RGBA', 'CMYK', 'YCbCr'):
+        return [('colour annotations', f' ({mode})')]
+    return [('annotations not of 8 bits', f' ({mode})')]
+
+
+def _decode(image: Image.Image, labels: Collection[int] | None) -> list[Finding]:
+    """Read all of the file; ``labels`` are what it may hold, None if that is not to be looked at.
+
+    Of a JPEG every byte is read, but an eighth of its width and height is computed: the rest costs
+    most of the time and finds nothing.
+    """
+    if labels is None:
+        image.draft(None, (1, 1))
+    image.load()
+    if labels is None:
+        return []
+    present = [value for value, count in enumerate(image.histogram()) if count]
+    wrong = [value for value in present if value not in labels]
+    listed = ', '.join(map(str, wrong[:5])) + (', ...' if len(wrong) > 5 else '')
+    return [('label values', f' ({listed})')] if wrong else []
