@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vil_mm.datasets import file_check, layouts, tree_check, tree_progress
-from vil_mm.datasets.layouts import LAYOUTS
+from vil_mm.datasets.layouts import LAYOUTS, layout_name
 from vil_mm.datasets.tree_check import check_tree
 from vil_mm.datasets.tree_report import FIXES, NOTES, Report
 
@@ -405,6 +405,12 @@ def test_refusals(tmp_path) -> None:
 def test_every_kind_has_advice() -> None:
     for layout in LAYOUTS.values():
         assert set(layout.fixes) <= {*FIXES, *NOTES}
+
+
+def test_which_set_a_config_reads() -> None:
+    assert layout_name('ADE20KDataset', 'data/anything') == 'ade20k'
+    assert layout_name('BaseSegDataset', 'data/camvid') == 'camvid'
+    assert layout_name('DrawnDataset', 'data/drawn') is None
 
 
 class Terminal(io.StringIO):

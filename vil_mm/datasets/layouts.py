@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 from vil_mm.datasets.imagenet import imagenet_wnids
 
@@ -153,3 +154,11 @@ LAYOUTS = {
         },
     ),
 }  # fmt: skip
+
+
+def layout_name(dataset: str, root: str) -> str | None:
+    """Key of the set that a config reads, by the type of its data set or the name of its folder."""
+    for name, layout in LAYOUTS.items():
+        if dataset == layout.dataset or PurePath(root).name == name:
+            return name
+    return None

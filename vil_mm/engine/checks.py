@@ -10,6 +10,7 @@ from mmengine.config import Config, ConfigDict
 
 from vil_mm.checkpoints import is_official
 from vil_mm.datasets import imagenet_wnids
+from vil_mm.datasets.layouts import layout_name
 from vil_mm.engine.other_backbones import check_other_backbone
 from vil_mm.layers import POOLINGS
 from vil_mm.models.backbones.vision_lstm import read_arch
@@ -99,7 +100,8 @@ def check_data(cfg: Config, *splits: str) -> None:
                     f'{split} data not found: {bad[0]} is not there or is empty '
                     f'(looked from {Path.cwd()}).\nExpected, with files in each folder:\n'
                     + '\n'.join(tree)
-                    + f'\n{DATA_PAGE} tells how to get the data; to use another place add\n'
+                    + f'\n{DATA_PAGE} tells how to get the data{_check_hint(dataset)}; to use '
+                    'another place add\n'
                     f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
                 )
 
@@ -179,6 +181,12 @@ def _places(dataset: ConfigDict) -> tuple[list[Path], list[Path]]:
     prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
     files = [root / dataset.ann_file] if dataset.get('ann_file') else []
     return [root / folder for folder in prefixes], files
+
+
+def _check_hint(dataset: ConfigDict) -> str:
+    root = dataset.get('data_root') or ''
+    name = layout_name(dataset.get('type', ''), root)
+    return f', `python tools/prepare_data.py {name} --check {root}` what is amiss' if name else ''
 
 
 def _has_files(folder: Path) -> bool:
