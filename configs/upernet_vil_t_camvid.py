@@ -29,3 +29,4 @@ param_scheduler[1].update(
 )
 train_cfg = dict(max_iters=max_iters, val_interval=1000)
 default_hooks = dict(checkpoint=dict(interval=1000))
+auto_scale_lr = dict(base_batch_size=8)

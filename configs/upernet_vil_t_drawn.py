@@ -32,3 +32,4 @@ param_scheduler[1].update(
 )
 train_cfg = dict(max_iters=max_iters, val_interval=60)
 default_hooks = dict(logger=dict(interval=15), checkpoint=dict(interval=60))
+auto_scale_lr = dict(base_batch_size=8)

@@ -20,6 +20,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='SeedIterationHook'),
+    dict(type='BatchSizeHook'),  # warns when another number of GPUs changes the recipe
     dict(type='RequireWeightsHook'),  # a checkpoint that does not fit stops the run
 ]
 

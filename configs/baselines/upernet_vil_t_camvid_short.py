@@ -19,3 +19,4 @@ param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters 
 param_scheduler[1].update(T_max=max_iters - 1 - warmup_iters, begin=warmup_iters, end=max_iters)
 train_cfg = dict(max_iters=max_iters, val_interval=150)
 default_hooks = dict(checkpoint=dict(interval=150))
+auto_scale_lr = dict(base_batch_size=4)

@@ -64,12 +64,19 @@ def test_options_of_the_wrapper_are_kept(joined):
 
 
 def test_strategies_are_told_that_there_is_no_gpu(joined):
-    for kind, device in (('DDPStrategy', 'device_ids'), ('FSDPStrategy', 'device_id')):
-        cfg = Config({'launcher': 'pytorch', 'env_cfg': GLOO, 'runner_type': 'FlexibleRunner'})
-        cfg.strategy = {'type': kind, 'model_wrapper': {'other': 1}}
-        join_processes(cfg)
-        assert cfg.strategy.model_wrapper == {'other': 1, device: None}
-        assert 'model_wrapper_cfg' not in cfg
+    cfg = Config({'launcher': 'pytorch', 'env_cfg': GLOO, 'runner_type': 'FlexibleRunner'})
+    cfg.strategy = {'type': 'DDPStrategy', 'model_wrapper': {'other': 1}}
+    join_processes(cfg)
+    assert cfg.strategy.model_wrapper == {'other': 1, 'device_ids': None}
+    assert 'model_wrapper_cfg' not in cfg
+
+
+@pytest.mark.parametrize('kind', ['FSDPStrategy', 'WholeShapesFSDPStrategy'])
+def test_fsdp_without_gpus(no_gpu, kind):
+    cfg = Config({'launcher': 'pytorch', 'runner_type': 'FlexibleRunner'})
+    cfg.strategy = {'type': kind}
+    with pytest.raises(ValueError, match=f'{kind} needs GPUs'):
+        check_strategy(cfg)
 
 
 def test_nccl_without_gpus(no_gpu):
@@ -98,7 +105,7 @@ def test_deepspeed_that_is_not_installed():
 
 
 def test_strategy_of_several_processes_in_one():
-    cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'FSDPStrategy'}})
+    cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'DDPStrategy'}})
     with pytest.raises(ValueError, match=r'tools/dist_train\.sh CONFIG GPUS'):
         check_strategy(cfg)
     cfg.launcher = 'pytorch'

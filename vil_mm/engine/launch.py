@@ -89,7 +89,7 @@ def prepare_training(
     if cfg.get('load_from'):
         check_checkpoint(cfg.load_from)
     check_pretrained(cfg.model)
-    if cfg.get('resume'):
+    if cfg.get('resume') and 'runner_type' not in cfg:  # a strategy's parameters may be pieces
         _require_weights(cfg, prefix='')
 
 
@@ -143,7 +143,7 @@ def prepare_testing(
 
 
 def _scale_learning_rate(cfg: Config) -> None:
-    if not cfg.get('auto_scale_lr', {}).get('base_batch_size'):
+    if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
         raise ValueError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size')
     cfg.auto_scale_lr.enable = True
     # mmengine counts the images of a step, not those of the steps that make up one update

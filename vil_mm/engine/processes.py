@@ -38,13 +38,15 @@ def check_strategy(cfg: Config) -> None:
     """Fail if a config's ``strategy`` cannot work here.
 
     Raises:
-        ValueError: It is of one process only, or DeepSpeed is not installed.
+        ValueError: It is for GPUs or for several processes, or DeepSpeed is not installed.
     """
     kind = (cfg.get('strategy') or {}).get('type')
     if not kind or cfg.get('runner_type', 'Runner') == 'Runner':
         return
     if kind == 'DeepSpeedStrategy' and find_spec('deepspeed') is None:
         raise ValueError('strategy DeepSpeedStrategy needs a package: pip install deepspeed')
+    if 'FSDP' in kind and get_device() == 'cpu':
+        raise ValueError(f'strategy {kind} needs GPUs: PyTorch shards no model on CPUs')
     if cfg.get('launcher', 'none') == 'none' and kind not in _ONE_PROCESS:
         raise ValueError(
             f'strategy {kind} is for several processes: tools/dist_train.sh CONFIG GPUS'
@@ -92,5 +94,4 @@ def _wrap_without_gpus(cfg: Config) -> None:
         }
         cfg.model_wrapper_cfg = {**wrapper, 'device_ids': None}
     else:
-        device = 'device_id' if 'FSDP' in strategy.type else 'device_ids'
-        strategy.model_wrapper = {**strategy.get('model_wrapper', {}), device: None}
+        strategy.model_wrapper = {**strategy.get('model_wrapper', {}), 'device_ids': None}
