@@ -401,7 +401,7 @@ def test_tta(cfg, weights):
 def test_tta_model_of_the_config(weights, drawn_data):
     cfg = read_config(ADE20K)
     cfg.test_dataloader.dataset.data_root = str(drawn_data)
-    cfg.tta_model = dict(type='OwnTTAModel', weight=2)
+    cfg.protocols.official.tta_model = dict(type='OwnTTAModel', weight=2)
     prepare_testing(cfg, weights, tta=True)
     assert cfg.model.type == 'OwnTTAModel' and cfg.model.weight == 2
     assert cfg.model.module.type == 'EncoderDecoder'

@@ -44,7 +44,7 @@ class SumLogitsTTAModel(SegTTAModel):
     def merge_preds(
         self, data_samples_list: list[tuple[SegDataSample, ...]]
     ) -> list[SegDataSample]:
-        """Add the logits of an image's further samples to those of its first, in place.
+        """Move the logits of an image's further samples into the sum in its first, in place.
 
         Args:
             data_samples_list: Samples of each image, all with logits ``(classes, H, W)`` of the
@@ -57,5 +57,6 @@ class SumLogitsTTAModel(SegTTAModel):
             logits = first.seg_logits.data
             for sample in others:
                 logits += sample.seg_logits.data
+                del sample.seg_logits
             first.pred_sem_seg.data = logits.argmax(dim=0, keepdim=True)
         return [samples[0] for samples in data_samples_list]
