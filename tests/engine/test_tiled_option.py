@@ -1,0 +1,48 @@
+"""`tools/test.py --tiled`: what it makes of a config, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+
+from vil_mm.engine.launch import prepare_testing, read_config
+
+
+@pytest.fixture
+def cfg(tiny_config: Path) -> Config:
+    cfg = read_config(str(tiny_config))
+    cfg.model.test_cfg = dict(mode='slide', crop_size=(64, 64), stride=(43, 43))
+    return cfg
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    torch.save({'state_dict': {'a': torch.ones(1)}}, tmp_path / 'w.pth')
+    return str(tmp_path / 'w.pth')
+
+
+def test_windows_stay(cfg, weights) -> None:
+    prepare_testing(cfg, weights, tiled=True)
+    assert cfg.model.type == 'TiledEncoderDecoder'
+    assert cfg.model.test_cfg == dict(mode='tiled', crop_size=(64, 64), stride=(43, 43))
+
+
+def test_a_config_without_windows(cfg, weights) -> None:
+    cfg.model.test_cfg = dict(mode='whole')
+    with pytest.raises(ValueError, match=r'has no crop_size and stride.*--cfg-options'):
+        prepare_testing(cfg, weights, tiled=True)
+
+
+def test_another_segmentor(cfg, weights) -> None:
+    cfg.model.type = 'CascadeEncoderDecoder'
+    with pytest.raises(ValueError, match='not with CascadeEncoderDecoder'):
+        prepare_testing(cfg, weights, tiled=True)
+
+
+def test_passes_are_not_added_up(cfg, weights) -> None:
+    cfg.tta_pipeline = [dict(type='LoadImageFromFile')]
+    with pytest.raises(ValueError, match='does not keep'):
+        prepare_testing(cfg, weights, tiled=True, tta=True)
