@@ -5,10 +5,11 @@
 #   python tools/train.py configs/baselines/upernet_deit3_b_512x512_ade20k.py --amp
 _base_ = '../upernet_vil_b_512x512_ade20k.py'
 
+custom_imports = dict(imports=['vil_mm', 'vil_mm.models.backbones.deit3'])
 model = dict(
     backbone=dict(
         _delete_=True,
-        type='mmpretrain.DeiT3',
+        type='TwoNormDeiT3',
         arch='base',
         img_size=512,
         out_type='featmap',

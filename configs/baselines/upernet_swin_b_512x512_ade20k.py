@@ -25,4 +25,10 @@ model = dict(
     auxiliary_head=dict(in_channels=512),
 )
 custom_keys = {'relative_position_bias_table': dict(decay_mult=0.0)}
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True, **custom_keys)))
+optim_wrapper = dict(
+    paramwise_cfg=dict(
+        # over its 25 levels the learning rate falls as much as over the 13 of the others
+        layer_decay_rate=0.65 ** (13 / 25),
+        custom_keys=dict(_delete_=True, **custom_keys),
+    ),
+)

@@ -60,6 +60,8 @@ def differ_by_backbone(peer: Config, ours: Config) -> None:
     mine, theirs = (cfg.optim_wrapper.to_dict() for cfg in (ours, peer))
     assert mine.get('paramwise_cfg', {}).pop('custom_keys', None) is not None
     theirs['paramwise_cfg'].pop('custom_keys')
+    for options in (mine, theirs):  # the whole of the decay is compared where models are built
+        options['paramwise_cfg'].pop('layer_decay_rate', None)
     assert mine == theirs
 
 
@@ -97,6 +99,7 @@ def count(model: torch.nn.Module) -> int:
 def test_two_steps_of_training(name):
     cfg = read(name)
     cfg.model.backbone.init_cfg = None
+    cfg.model.data_preprocessor.size = (64, 64)  # to which it would pad
     model = MODELS.build(cfg.model).train()
     assert count(model) == PEERS[name][1]
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
@@ -105,11 +108,8 @@ def test_two_steps_of_training(name):
     before = {name: value.clone() for name, value in model.named_parameters()}
     for _ in range(2):
         model.train_step(batch(), wrapper)
-    # a bias before a norm, and what a norm keeps from mattering, may stay where they are
-    moved = [
-        name for name, value in model.named_parameters() if not torch.equal(value, before[name])
-    ]
-    assert len(moved) > 0.95 * len(before)
+    still = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
+    assert not still
 
 
 def batch(size: int = 64) -> dict:
@@ -152,7 +152,7 @@ def test_weights_that_fit(small, tmp_path):
 def test_weights_of_another_size_are_refused(small, tmp_path):
     wide = {'embed_dims': 32, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 32}
     save(small, tmp_path / 'wide.pth', arch=wide)
-    with pytest.raises(CheckpointError, match=r'wide\.pth does not fit mmpretrain\.DeiT3: \d+ of'):
+    with pytest.raises(CheckpointError, match=r'wide\.pth does not fit TwoNormDeiT3: \d+ of'):
         check_pretrained(small)
 
 
