@@ -216,7 +216,8 @@ def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, t
     assert cfg.load_from == weights and not cfg.resume
     prepare_training(cfg, resume=True)
     assert cfg.load_from == last and cfg.resume
-    assert hooks(cfg) == [('SeedIterationHook', None), ('RequireWeightsHook', '')]
+    others = [('SeedIterationHook', None), ('BatchSizeHook', None)]
+    assert hooks(cfg) == [*others, ('RequireWeightsHook', '')]
 
 
 def test_resume_says_when_the_last_checkpoint_is_gone(cfg, tmp_path):
@@ -365,7 +366,8 @@ def test_testing_loads_every_weight_from_the_checkpoint_alone(cfg, weights):
     prepare_testing(cfg, weights)
     assert cfg.load_from == weights and cfg.resume is False
     assert cfg.model.backbone.init_cfg is None
-    assert hooks(cfg) == [('SeedIterationHook', None), ('RequireWeightsHook', '')]
+    others = [('SeedIterationHook', None), ('BatchSizeHook', None)]
+    assert hooks(cfg) == [*others, ('RequireWeightsHook', '')]
     assert 'output_dir' not in cfg.test_evaluator
     assert not cfg.default_hooks.visualization.get('draw')
     assert cfg.model.type == 'EncoderDecoder'

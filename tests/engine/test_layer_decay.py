@@ -10,7 +10,7 @@ import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
 from mmseg.models import EncoderDecoder  # noqa: F401  registers it
 from torch import nn
 
@@ -59,7 +59,8 @@ def segmentor() -> nn.Module:
 def classifier() -> nn.Module:
     backbone = {**VIL, 'out_indices': -1, 'out_type': 'bilateral_concat', 'final_norm': True}
     head = dict(type='mmpretrain.LinearClsHead', in_channels=32, num_classes=5)
-    return MODELS.build(dict(type='mmpretrain.ImageClassifier', backbone=backbone, head=head))
+    with DefaultScope.overwrite_default_scope('mmpretrain'):  # whatever a test before has set
+        return MODELS.build(dict(type='ImageClassifier', backbone=backbone, head=head))
 
 
 def groups_of(model: nn.Module, rate: float = 0.5, **paramwise) -> list[dict]:
