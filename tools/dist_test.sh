@@ -13,6 +13,10 @@ gpus=$3
 shift 3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
+if ((${NNODES:-1} > 1)) && [ -z "${MASTER_ADDR:-}" ]; then
+    echo "$0: of several machines MASTER_ADDR has to name the first" >&2
+    exit 2
+fi
 if ((${NNODES:-1} > 1)) || [ -n "${PORT:-}" ]; then
     meeting=(
         --nnodes="${NNODES:-1}" --node_rank="${NODE_RANK:-0}"

@@ -23,5 +23,5 @@ read -r -a more <<<"${SRUN_ARGS:-}"
 PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec srun \
     --partition="$partition" --job-name="$job" --gres="gpu:$per_node" \
     --ntasks="$gpus" --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" \
-    --kill-on-bad-exit=1 "${more[@]}" \
+    --kill-on-bad-exit=1 ${more[@]+"${more[@]}"} \
     "${PYTHON:-python}" -u "$here/test.py" "$config" "$checkpoint" --launcher slurm "$@"

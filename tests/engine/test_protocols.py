@@ -327,6 +327,23 @@ def test_overrides_reach_the_protocol_or_are_refused(small):
     assert cfg.test_dataloader.dataset.pipeline[1].scale == (32, 32)
 
 
+def test_own_settings_of_a_config_are_not_replaced_without_a_word(small, tmp_path):
+    config = tmp_path / 'own.py'
+    base = f'_base_ = {str(small[0])!r}\n'
+    config.write_text(base + "pipeline = [dict(type='LoadImageFromFile')]\n"
+        'val_dataloader = dict(dataset=dict(pipeline=pipeline))\ntest_dataloader = val_dataloader\n'
+    )  # fmt: skip
+    with pytest.raises(ValueError, match='is not that of a protocol'):
+        use_protocol(read_config(str(config)))
+    config.write_text(base + "tta_model = dict(type='SegTTAModel')\n")
+    with pytest.raises(ValueError, match=r'set protocols\.<name>\.tta_model instead'):
+        use_protocol(read_config(str(config)))
+    config.write_text(base + 'model = dict(data_preprocessor=dict(test_cfg=dict(size_divisor=32)))')
+    cfg = read_config(str(config))
+    use_protocol(cfg)
+    assert cfg.model.data_preprocessor.test_cfg == dict(size_divisor=32)
+
+
 def test_tiled_inference_has_no_logits_to_add(small):
     cfg = read_config(str(small[0]))
     cfg.model.test_cfg.mode = 'tiled'

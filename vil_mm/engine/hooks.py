@@ -95,13 +95,16 @@ class BatchSizeHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         expected = runner.cfg.get('auto_scale_lr', {}).get('base_batch_size')
-        processes, steps = get_world_size(), runner.optim_wrapper._accumulative_counts
+        processes = get_world_size()
+        steps = getattr(runner.optim_wrapper, '_accumulative_counts', 1)  # DeepSpeed's has none
         batch = runner.cfg.train_dataloader.batch_size * processes * steps
         if expected and batch != expected and not runner.cfg.auto_scale_lr.get('enable'):
+            own, rest = divmod(expected, processes * steps)
+            fitting = '' if rest else f'set train_dataloader.batch_size={own}, or '
             runner.logger.warning(
                 f'The batch has {batch} images ({processes} processes), the recipe is for '
-                f'{expected}: set train_dataloader.batch_size={expected // processes // steps}, or '
-                'adapt the learning rate and the number of updates'
+                f'{expected}: {fitting}adapt the learning rate (--auto-scale-lr) and the number of '
+                'updates'
             )
 
 

@@ -86,7 +86,7 @@ def prepare_training(
     if last:  # mmengine would resume from the config's load_from instead, if it names one
         cfg.load_from, cfg.resume = last, True
         cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
-    if cfg.get('load_from'):
+    if cfg.get('load_from') and not _is_in_pieces(cfg.load_from, cfg):
         check_checkpoint(cfg.load_from)
     check_pretrained(cfg.model)
     if cfg.get('resume') and 'runner_type' not in cfg:  # a strategy's parameters may be pieces
@@ -124,6 +124,11 @@ def prepare_testing(
         ValueError: The file is no checkpoint, or the config lacks the protocol or a
             ``tta_pipeline``, has no windows to tile with, or asks for tiles and TTA together.
     """
+    if Path(checkpoint).is_dir():
+        raise ValueError(
+            f'{checkpoint} is a folder, as strategies write that keep weights in pieces: name one '
+            'file of the whole model (of DeepSpeed: what zero_to_fp32.py in the work dir makes)'
+        )
     check_checkpoint(checkpoint)
     cfg.pop('runner_type', None)  # strategies are for training
     check_data(cfg, 'test')
@@ -140,6 +145,11 @@ def prepare_testing(
         _draw_predictions(cfg, show_dir)
     if tta:
         _enable_tta(cfg)
+
+
+def _is_in_pieces(checkpoint: str, cfg: Config) -> bool:
+    """Whether it is a folder that a strategy such as DeepSpeed's wrote and reads."""
+    return 'runner_type' in cfg and Path(checkpoint).is_dir()
 
 
 def _scale_learning_rate(cfg: Config) -> None:
@@ -173,7 +183,7 @@ def _draw_predictions(cfg: Config, folder: str) -> None:
 
 def _enable_tiles(cfg: Config) -> None:
     model, test_cfg = cfg.model, cfg.model.get('test_cfg') or {}
-    if model.type not in ('EncoderDecoder', 'TiledEncoderDecoder'):
+    if model.type.removeprefix('mmseg.') not in ('EncoderDecoder', 'TiledEncoderDecoder'):
         raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
     if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
         raise ValueError(

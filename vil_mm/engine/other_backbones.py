@@ -24,7 +24,7 @@ _OF_MAPS = re.compile(r'^norm\d\.')
 
 
 def check_other_backbone(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
-    """Fail if a file does not hold the weights of a backbone of another package.
+    """Fail if a file does not hold the weights of mmpretrain's or a registered backbone.
 
     Args:
         backbone: Config of the backbone.
@@ -35,6 +35,8 @@ def check_other_backbone(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
     """
     path = init_cfg['checkpoint']
     state = read_state_dict(path)
+    if not _loads_as_named(backbone.type):
+        return
     if is_official(state):
         raise CheckpointError(ask_to_convert(path, path))
     prefix = init_cfg.get('prefix') or ''
@@ -55,6 +57,15 @@ def check_other_backbone(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
             f'{shorten(state)}. Name a file of the same architecture, or train from scratch with '
             '--cfg-options model.backbone.init_cfg=None'
         )
+
+
+def _loads_as_named(kind: str) -> bool:
+    """Whether a backbone's weights are called in files as in the model.
+
+    Several of mmsegmentation and mmdetection rename the authors' weights on the way, by rules of
+    their own, so that those packages' files are read as data and not compared.
+    """
+    return kind.startswith('mmpretrain.') or kind in MODELS.module_dict
 
 
 def _build(backbone: ConfigDict) -> nn.Module:

@@ -38,11 +38,17 @@ def check_strategy(cfg: Config) -> None:
     """Fail if a config's ``strategy`` cannot work here.
 
     Raises:
-        ValueError: It is for GPUs or for several processes, or DeepSpeed is not installed.
+        ValueError: It is for GPUs or for several processes, DeepSpeed is not installed, or an
+            option would be lost.
     """
     kind = (cfg.get('strategy') or {}).get('type')
     if not kind or cfg.get('runner_type', 'Runner') == 'Runner':
         return
+    if cfg.get('sync_bn'):
+        raise ValueError(
+            'sync_bn is not read where there is a strategy: of FSDP set strategy.sync_bn=torch; '
+            'DeepSpeed has no such option'
+        )
     if kind == 'DeepSpeedStrategy' and find_spec('deepspeed') is None:
         raise ValueError('strategy DeepSpeedStrategy needs a package: pip install deepspeed')
     if 'FSDP' in kind and get_device() == 'cpu':

@@ -37,17 +37,24 @@ def use_protocol(cfg: Config, name: str | None = None, *, tta: bool = False) -> 
         raise ValueError(
             f'--protocol {name or DEFAULT_PROTOCOL}: the config has only {", ".join(protocols)}'
         )
-    _refuse_another_pipeline(cfg)
+    _refuse_own_settings(cfg)
     cfg.test_dataloader.dataset.pipeline = protocol.test_pipeline
     cfg.tta_pipeline, cfg.tta_model = protocol.tta_pipeline, protocol.tta_model
-    _pad_to_window(cfg.model)
+    _pad_to_window(cfg)
     _label(cfg.test_evaluator, (name or DEFAULT_PROTOCOL) + ('_tta' if tta else ''))
 
 
-def _refuse_another_pipeline(cfg: Config) -> None:
-    """An override of the test pipeline would be lost without a word."""
-    known = [protocol.test_pipeline for protocol in cfg.protocols.values()]
-    known += [cfg.val_dataloader.dataset.pipeline] if cfg.get('val_dataloader') else []
+def _refuse_own_settings(cfg: Config) -> None:
+    """What a config or an override sets beside the protocols would be lost without a word."""
+    for key in ('tta_pipeline', 'tta_model'):
+        if cfg.get(key):
+            raise ValueError(
+                f'the config has protocols and {key} beside them, which would not be used: set '
+                f'protocols.<name>.{key} instead, or protocols=None'
+            )
+    known = _test_pipelines(cfg)
+    if cfg.filename:  # before overrides of a protocol, which test_dataloader does not follow
+        known += _test_pipelines(Config.fromfile(cfg.filename))
     if cfg.test_dataloader.dataset.pipeline not in known:
         raise ValueError(
             'test_dataloader.dataset.pipeline is not that of a protocol: change '
@@ -55,9 +62,16 @@ def _refuse_another_pipeline(cfg: Config) -> None:
         )
 
 
-def _pad_to_window(model: ConfigDict) -> None:
-    if model.test_cfg.get('mode') in ('slide', 'tiled'):
-        model.data_preprocessor.test_cfg = ConfigDict(size=model.test_cfg.crop_size)
+def _test_pipelines(cfg: Config) -> list:
+    return [protocol.test_pipeline for protocol in (cfg.get('protocols') or {}).values()]
+
+
+def _pad_to_window(cfg: Config) -> None:
+    """Windows of small images are padded, unless the config says how it pads itself."""
+    windows = cfg.model.get('test_cfg') or {}
+    preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
+    if preprocessor and windows.get('mode') in ('slide', 'tiled'):
+        preprocessor.setdefault('test_cfg', ConfigDict(size=windows.crop_size))
 
 
 def _label(evaluator: ConfigDict | list[ConfigDict], prefix: str) -> None:
