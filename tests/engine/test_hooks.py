@@ -229,3 +229,14 @@ def test_a_batch_that_is_not_the_recipes(monkeypatch, caplog, batch, processes, 
     caplog.clear()
     BatchSizeHook().before_train(runner)
     assert not caplog.records
+
+
+def test_no_batch_is_recommended_that_does_not_exist(monkeypatch, caplog):
+    monkeypatch.setattr('vil_mm.engine.hooks.get_world_size', lambda: 32)
+    runner = runner_of(nn.Identity())
+    runner.optim_wrapper = SimpleNamespace()  # of DeepSpeed, which does not say how it accumulates
+    scale = dict(base_batch_size=16, enable=False)
+    runner.cfg = Config(dict(train_dataloader=dict(batch_size=1), auto_scale_lr=scale))
+    BatchSizeHook().before_train(runner)
+    assert '32 images' in caplog.text and 'batch_size=' not in caplog.text
+    assert '--auto-scale-lr' in caplog.text

@@ -383,6 +383,20 @@ def test_testing_needs_only_test_data_and_a_checkpoint(cfg, weights):
         prepare_testing(cfg, weights)
 
 
+def test_weights_in_pieces(cfg, tmp_path):
+    """A strategy writes a folder and reads it again; evaluation needs one file."""
+    folder = tmp_path / 'iter_2.pth'
+    folder.mkdir()
+    with pytest.raises(ValueError, match=r'is a folder.*zero_to_fp32'):
+        prepare_testing(cfg, str(folder))
+    cfg.load_from = str(folder)
+    with pytest.raises(FileNotFoundError):
+        prepare_training(cfg)
+    cfg.runner_type = 'FlexibleRunner'
+    prepare_training(cfg)
+    assert cfg.load_from == str(folder)
+
+
 def test_where_results_go(cfg, weights):
     prepare_testing(cfg, weights, out='maps', show_dir='pictures')
     assert cfg.test_evaluator.output_dir == 'maps'

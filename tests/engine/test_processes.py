@@ -104,6 +104,13 @@ def test_deepspeed_that_is_not_installed():
         check_strategy(cfg)
 
 
+def test_synchronised_batchnorm_that_a_strategy_does_not_read():
+    cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'DDPStrategy'}})
+    cfg.update(sync_bn='torch', launcher='pytorch')
+    with pytest.raises(ValueError, match=r'set strategy\.sync_bn=torch'):
+        check_strategy(cfg)
+
+
 def test_strategy_of_several_processes_in_one():
     cfg = Config({'runner_type': 'FlexibleRunner', 'strategy': {'type': 'DDPStrategy'}})
     with pytest.raises(ValueError, match=r'tools/dist_train\.sh CONFIG GPUS'):
