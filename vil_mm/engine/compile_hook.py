@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mmengine.hooks import Hook
-from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
+
+from vil_mm.engine.hooks import unwrap
 
 
 @HOOKS.register_module()
@@ -72,8 +73,7 @@ class CompileBackboneHook(Hook):
         Raises:
             ValueError: The model has no such part.
         """
-        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
-            model = model.module
+        model = unwrap(model)
         backbone = getattr(model, 'backbone', None)
         if backbone is None:
             raise ValueError(f'CompileBackboneHook: {type(model).__name__} has no backbone')

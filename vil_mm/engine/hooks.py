@@ -57,7 +57,7 @@ class RequireWeightsHook(Hook):
         stored = {key.removeprefix('module.'): value for key, value in stored.items()}
         if is_official(stored):
             raise CheckpointError(ask_to_convert(source, source))
-        own = _unwrap(runner.model).state_dict()
+        own = unwrap(runner.model).state_dict()
         missing = [key for key in own if key not in stored or not _fits(key, own, stored)]
         unused = [key for key in stored if key not in own]
         required = [key for key in missing if key.startswith(self.prefix)]
@@ -80,7 +80,7 @@ class RequireWeightsHook(Hook):
         self.loaded = True
 
     def before_train(self, runner: Runner) -> None:
-        backbone = getattr(_unwrap(runner.model), 'backbone', None)
+        backbone = getattr(unwrap(runner.model), 'backbone', None)
         if not self.loaded and 'Pretrained' not in str(getattr(backbone, 'init_cfg', None)):
             runner.logger.info('No weights are loaded: the model is trained from scratch')
 
@@ -108,9 +108,10 @@ class BatchSizeHook(Hook):
             )
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, out of wrappers for several processes and test-time augmentation."""
     wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
-    return _unwrap(model.module) if wrapped else model
+    return unwrap(model.module) if wrapped else model
 
 
 def _fits(key: str, own: Mapping, stored: Mapping) -> bool:
