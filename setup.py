@@ -39,14 +39,25 @@ EXTRAS_REQUIRE = {
         # pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary onedl-mmcv onedl-mmcv
         'onedl-mmdetection>=3.5.1,<3.6',
     ],
-    'test': [
-        'pytest',
-        'ruff',
-        'safetensors',  # reads the golden numbers
-        'triton',  # the kernels' tests: interpreted, and compiled ahead of time, without a GPU
-    ],
     'gpu': ['triton'],  # the fused kernels; torch for CUDA on Linux already brings it
+    'export': [  # tools/export.py
+        'onnx',  # the format
+        'onnxscript',  # torch.onnx.export builds its graphs with it
+        'onnxruntime',  # runs what was written, for comparison
+    ],
+    'log': ['tensorboard', 'wandb'],  # configs/_base_/logging
+    'docs': ['sphinx', 'myst-parser', 'furo'],  # the site: its builder, Markdown, its look
 }
+EXTRAS_REQUIRE['test'] = [
+    'pytest',
+    'pytest-xdist',  # runs the quick tests on every core
+    'ruff',
+    'safetensors',  # reads the golden numbers
+    'triton',  # the kernels' tests: interpreted, and compiled ahead of time, without a GPU
+    *EXTRAS_REQUIRE['export'],
+    *EXTRAS_REQUIRE['log'],
+    *EXTRAS_REQUIRE['docs'],
+]
 
 
 class BuildWithMim(build_py):
