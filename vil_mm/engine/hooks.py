@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-
 from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
@@ -12,12 +9,8 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
-from vil_mm.checkpoints import is_official
 from vil_mm.datasets.replay import mix_seeds, seed_everything
-from vil_mm.models.pretrained import CheckpointError, ask_to_convert, tell_apart
-
-# last layers of mmpretrain's, mmsegmentation's and mmdetection's heads
-_CLASSIFIER = re.compile(r'\b(head|fc|conv_seg|fc_cls)\.weight$')
+from vil_mm.models.fit import check_fit
 
 
 @HOOKS.register_module()
@@ -54,29 +47,8 @@ class RequireWeightsHook(Hook):
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         source = runner._load_from or 'the checkpoint'
         stored = checkpoint.get('state_dict', checkpoint)
-        stored = {key.removeprefix('module.'): value for key, value in stored.items()}
-        if is_official(stored):
-            raise CheckpointError(ask_to_convert(source, source))
         own = unwrap(runner.model).state_dict()
-        missing = [key for key in own if key not in stored or not _fits(key, own, stored)]
-        unused = [key for key in stored if key not in own]
-        required = [key for key in missing if key.startswith(self.prefix)]
-        other = tell_apart(stored, own)  # a deeper one holds all that is asked for, and more
-        if other or required or len(missing) == len(own):
-            needed = required or missing
-            why = other or _class_counts(needed, own, stored)
-            why = why or f'{len(needed)} of {len(own)} weights are not there in the right shape'
-            raise CheckpointError(
-                f'{source} does not fit the model: {why}. Is it a checkpoint of this config?\n'
-                f'the checkpoint lacks, or has in another shape, {_listed(needed)}\n'
-                f'the model does not know {_listed(unused)}'
-            )
-        if missing:
-            why = _class_counts(missing, own, stored)
-            why = f' ({why})' if why else ''
-            runner.logger.warning(f'not in {source}, left as initialised{why}: {_listed(missing)}')
-        if unused:
-            runner.logger.warning(f'in the checkpoint, unknown to the model: {_listed(unused)}')
+        check_fit(stored, own, source, prefix=self.prefix, logger=runner.logger)
         self.loaded = True
 
     def before_train(self, runner: Runner) -> None:
@@ -112,29 +84,3 @@ def unwrap(model: nn.Module) -> nn.Module:
     """The model itself, out of wrappers for several processes and test-time augmentation."""
     wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
     return unwrap(model.module) if wrapped else model
-
-
-def _fits(key: str, own: Mapping, stored: Mapping) -> bool:
-    # a position embedding is resized when it is loaded
-    if key.endswith('pos_embed.embed'):
-        return own[key].shape[-1] == stored[key].shape[-1]
-    return own[key].shape == stored[key].shape
-
-
-def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
-    """Say which classifiers among these weights are for another number of classes."""
-    return '; '.join(
-        f'{key} is for {len(stored[key])} classes in the checkpoint, {len(own[key])} in the model'
-        for key in keys
-        if _CLASSIFIER.search(key)
-        and key in stored
-        and len(own[key]) != len(stored[key])
-        and own[key].shape[1:] == stored[key].shape[1:]
-    )
-
-
-def _listed(keys: list[str]) -> str:
-    lines = [f'\n    {key}' for key in keys[:20]]
-    if len(keys) > 20:
-        lines.append(f'\n    and {len(keys) - 20} more')
-    return f'{len(keys)} weights{":" if keys else ""}' + ''.join(lines)

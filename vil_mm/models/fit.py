@@ -1,0 +1,91 @@
+"""Whether weights are those of a model, which loading with ``strict=False`` does not say."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+
+from mmengine.logging import print_log
+from torch import Tensor
+
+from vil_mm.checkpoints import is_official
+from vil_mm.models.pretrained import CheckpointError, ask_to_convert, tell_apart
+
+# last layers of mmpretrain's, mmsegmentation's and mmdetection's heads
+_CLASSIFIER = re.compile(r'\b(head|fc|conv_seg|fc_cls)\.weight$')
+
+
+def check_fit(
+    stored: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    source: str,
+    *,
+    prefix: str = '',
+    logger: object = 'current',
+) -> None:
+    """Fail if a checkpoint lacks weights that a model needs; log what else does not match.
+
+    Args:
+        stored: State dict of the checkpoint.
+        own: State dict of the model.
+        source: The checkpoint's name, for messages.
+        prefix: Weights whose names begin with it must all be there in the right shape; of the
+            others at least one. '' requires every weight.
+        logger: Of mmengine's ``print_log``.
+
+    Raises:
+        CheckpointError: Says what is missing, or which other model it is.
+    """
+    stored = {key.removeprefix('module.'): value for key, value in stored.items()}
+    if is_official(stored):
+        raise CheckpointError(ask_to_convert(source, source))
+    missing = [key for key in own if key not in stored or not _fits(key, own, stored)]
+    unused = [key for key in stored if key not in own]
+    required = [key for key in missing if key.startswith(prefix)]
+    other = tell_apart(stored, own)  # a deeper one holds all that is asked for, and more
+    if other or required or len(missing) == len(own):
+        needed = required or missing
+        why = other or _class_counts(needed, own, stored)
+        why = why or f'{len(needed)} of {len(own)} weights are not there in the right shape'
+        raise CheckpointError(
+            f'{source} does not fit the model: {why}. Is it a checkpoint of this config?\n'
+            f'the checkpoint lacks, or has in another shape, {_listed(needed)}\n'
+            f'the model does not know {_listed(unused)}'
+        )
+    if missing:
+        why = _class_counts(missing, own, stored)
+        why = f' ({why})' if why else ''
+        _warn(f'not in {source}, left as initialised{why}: {_listed(missing)}', logger)
+    if unused:
+        _warn(f'in the checkpoint, unknown to the model: {_listed(unused)}', logger)
+
+
+def _warn(message: str, logger: object) -> None:
+    print_log(message, logger=logger, level=logging.WARNING)
+
+
+def _fits(key: str, own: Mapping, stored: Mapping) -> bool:
+    # a position embedding is resized when it is loaded
+    if key.endswith('pos_embed.embed'):
+        return own[key].shape[-1] == stored[key].shape[-1]
+    return own[key].shape == stored[key].shape
+
+
+def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
+    """Say which classifiers among these weights are for another number of classes."""
+    return '; '.join(
+        f'{key} is for {len(stored[key])} classes in the checkpoint, {len(own[key])} in the model'
+        for key in keys
+        if _CLASSIFIER.search(key)
+        and key in stored
+        and len(own[key]) != len(stored[key])
+        and own[key].shape[1:] == stored[key].shape[1:]
+    )
+
+
+def _listed(keys: list[str]) -> str:
+    lines = [f'\n    {key}' for key in keys[:20]]
+    if len(keys) > 20:
+        lines.append(f'\n    and {len(keys) - 20} more')
+    return f'{len(keys)} weights{":" if keys else ""}' + ''.join(lines)
