@@ -1,6 +1,7 @@
 """What runs around a model: optimizer wrappers, hooks, the visualizer and the launch of runs."""
 
 from vil_mm.engine.compile_hook import CompileBackboneHook
+from vil_mm.engine.float_outputs_hook import FloatOutputsHook
 from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
 from vil_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from vil_mm.engine.optim import (
@@ -18,6 +19,7 @@ __all__ = [
     'CompileBackboneHook',
     'FiniteLossAmpOptimWrapper',
     'FiniteLossOptimWrapper',
+    'FloatOutputsHook',
     'LayerDecayOptimWrapperConstructor',
     'RequireWeightsHook',
     'SeedIterationHook',

@@ -11,6 +11,7 @@ from mmengine.config import Config, ConfigDict
 from vil_mm.checkpoints import is_official
 from vil_mm.datasets import imagenet_wnids
 from vil_mm.datasets.layouts import layout_name
+from vil_mm.engine.detection import DETECTION_PAGE
 from vil_mm.engine.other_backbones import check_other_backbone
 from vil_mm.layers import POOLINGS
 from vil_mm.models.backbones.vision_lstm import read_arch
@@ -100,7 +101,7 @@ def check_data(cfg: Config, *splits: str) -> None:
                     f'{split} data not found: {bad[0]} is not there or is empty '
                     f'(looked from {Path.cwd()}).\nExpected, with files in each folder:\n'
                     + '\n'.join(tree)
-                    + f'\n{DATA_PAGE} tells how to get the data{_check_hint(dataset)}; to use '
+                    + f'\n{_page(dataset)} tells how to get the data{_check_hint(dataset)}; to use '
                     'another place add\n'
                     f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
                 )
@@ -181,6 +182,10 @@ def _places(dataset: ConfigDict) -> tuple[list[Path], list[Path]]:
     prefixes = prefix.values() if isinstance(prefix, dict) else [prefix]
     files = [root / dataset.ann_file] if dataset.get('ann_file') else []
     return [root / folder for folder in prefixes], files
+
+
+def _page(dataset: ConfigDict) -> str:
+    return DETECTION_PAGE if 'Coco' in dataset.get('type', '') else DATA_PAGE
 
 
 def _check_hint(dataset: ConfigDict) -> str:

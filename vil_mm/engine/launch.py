@@ -14,6 +14,13 @@ from vil_mm.engine.checks import (
     check_pretrained,
     check_trains,
 )
+from vil_mm.engine.detection import (
+    check_detection,
+    draw_detections,
+    is_detection,
+    use_own_annotations,
+    write_detections,
+)
 from vil_mm.engine.precision import use_mixed_precision
 from vil_mm.engine.protocols import use_protocol
 
@@ -68,11 +75,15 @@ def prepare_training(
     Raises:
         FileNotFoundError: Data or a checkpoint to start from are not there.
         ValueError: The config only evaluates, a classifier's options do not fit each other, a
-            checkpoint is no checkpoint, there is no batch size to scale the learning rate by, or
-            ``amp`` meets another optimizer wrapper or, with float16, a CPU.
+            detector lacks mmdetection, a checkpoint is no checkpoint, there is no batch size to
+            scale the learning rate by, or ``amp`` meets another optimizer wrapper or, with
+            float16, a CPU.
     """
     check_trains(cfg)
     check_classifier(cfg)
+    if is_detection(cfg):
+        check_detection(cfg)
+        use_own_annotations(cfg, 'val')
     if not validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
         cfg.get('default_hooks', {}).get('checkpoint', {}).pop('save_best', None)
@@ -108,10 +119,12 @@ def prepare_testing(
     Args:
         cfg: What :func:`read_config` returned.
         checkpoint: Weights of the whole model.
-        out: Folder for predicted label maps (PNG) or, of a classifier, for ``predictions.pkl``,
-            mmpretrain's list of predicted samples.
+        out: Folder for predicted label maps (PNG); of a classifier, for ``predictions.pkl``,
+            mmpretrain's list of predicted samples; of a detector, for COCO's lists of results,
+            ``predictions.bbox.json`` and ``predictions.segm.json``.
         show_dir: Folder for pictures: input, ground truth and prediction side by side in its
-            ``vis_data/vis_image``; of a classifier, the images with their predicted class.
+            ``vis_data/vis_image``; of a classifier, the images with their predicted class; of a
+            detector, ground truth and prediction side by side under the names of the images.
         protocol: Which of the config's ``protocols`` to test by; None for 'official', or for the
             config's own test pipeline where it has no protocols.
         tta: Test-time augmentation by the ``tta_pipeline`` and ``tta_model`` of the protocol or
@@ -121,8 +134,9 @@ def prepare_testing(
 
     Raises:
         FileNotFoundError: Data or checkpoint are not there.
-        ValueError: The file is no checkpoint, or the config lacks the protocol or a
-            ``tta_pipeline``, has no windows to tile with, or asks for tiles and TTA together.
+        ValueError: The file is no checkpoint, a detector lacks mmdetection, or the config lacks
+            the protocol or a ``tta_pipeline``, has no windows to tile with, or asks for tiles and
+            TTA together.
     """
     if Path(checkpoint).is_dir():
         raise ValueError(
@@ -131,6 +145,9 @@ def prepare_testing(
         )
     check_checkpoint(checkpoint)
     cfg.pop('runner_type', None)  # strategies are for training
+    if is_detection(cfg):
+        check_detection(cfg)
+        use_own_annotations(cfg, 'test')
     check_data(cfg, 'test')
     cfg.load_from = checkpoint
     cfg.resume = False
@@ -161,7 +178,9 @@ def _scale_learning_rate(cfg: Config) -> None:
 
 
 def _write_predictions(cfg: Config, folder: str) -> None:
-    if cfg.get('default_scope') == 'mmpretrain':
+    if is_detection(cfg):
+        write_detections(cfg, folder)
+    elif cfg.get('default_scope') == 'mmpretrain':
         dump = {'type': 'DumpResults', 'out_file_path': str(Path(folder, 'predictions.pkl'))}
         evaluator = cfg.test_evaluator
         cfg.test_evaluator = [*([evaluator] if isinstance(evaluator, dict) else evaluator), dump]
@@ -174,7 +193,9 @@ def _write_predictions(cfg: Config, folder: str) -> None:
 def _draw_predictions(cfg: Config, folder: str) -> None:
     if 'visualization' not in cfg.get('default_hooks', {}):
         raise ValueError('--show-dir: the config has no visualization among its default_hooks')
-    if cfg.get('default_scope') == 'mmpretrain':
+    if is_detection(cfg):
+        draw_detections(cfg, folder)
+    elif cfg.get('default_scope') == 'mmpretrain':
         cfg.default_hooks.visualization.update(enable=True, interval=1, out_dir=folder)
     else:
         cfg.default_hooks.visualization.draw = True

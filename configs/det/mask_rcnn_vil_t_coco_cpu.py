@@ -1,0 +1,70 @@
+# Mask R-CNN on a quarter of ViL-T, from scratch, on a COCO of a few images: minutes on a CPU. It
+# shows that a set-up works; it is trained and validated on the same images and its score is no
+# result.
+#
+#   python tools/train.py configs/det/mask_rcnn_vil_t_coco_cpu.py
+#   python tools/test.py configs/det/mask_rcnn_vil_t_coco_cpu.py CHECKPOINT --show-dir DIR
+_base_ = './mask_rcnn_vil_t_3x_coco.py'
+
+max_iters = 300
+warmup_iters = 20
+scale = (320, 320)
+width, channels = 96, 64
+
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=width, num_layers=12),
+        img_size=320,
+        out_indices=(2, 3, 4, 5),
+        drop_path_rate=0.0,
+        init_cfg=None,
+    ),
+    rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(scales=[4])),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=channels),
+        bbox_head=dict(in_channels=channels, fc_out_channels=256),
+        mask_roi_extractor=dict(out_channels=channels),
+        mask_head=dict(num_convs=2, in_channels=channels, conv_out_channels=channels),
+    ),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=500, max_per_img=200), rcnn=dict(sampler=dict(num=128))
+    ),
+    test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)),
+)
+neck = _base_.model.neck
+neck[0].update(embed_dim=width)
+neck[1].update(in_channels=[width] * 4, out_channels=channels)
+model.update(neck=neck)
+
+train_pipeline = [
+    dict(type='SeedAugmentation'),
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='Resize', scale=scale, keep_ratio=True),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PackDetInputs'),
+]
+test_pipeline = _base_.test_pipeline
+test_pipeline[1].update(scale=scale)
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(
+    num_workers=1,
+    dataset=dict(
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017/'),
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(ann_file=f'{_base_.data_root}/annotations/instances_train2017.json')
+test_evaluator = val_evaluator
+
+optim_wrapper = dict(
+    optimizer=dict(lr=1e-3, weight_decay=0.0), paramwise_cfg=dict(layer_decay_rate=1.0)
+)
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
+param_scheduler[1].update(milestones=[max_iters * 4 // 5], end=max_iters)
+train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))
+auto_scale_lr = dict(base_batch_size=4)
