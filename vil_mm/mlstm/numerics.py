@@ -37,7 +37,7 @@ def bounded_exp_(x: Tensor) -> Tensor:
     overflow. CPUs take ten times as long for subnormal numbers.
     """
     lowest = math.log(torch.finfo(x.dtype).tiny) + 10
-    return x.clamp_(lowest, 0).exp_()
+    return x.clamp_(lowest, 0.0).exp_()
 
 
 def normalizer(b: Tensor, m: Tensor, eps: float) -> Tensor:
