@@ -26,7 +26,8 @@ custom_hooks = [
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegPanelVisualizer', vis_backends=vis_backends, name='visualizer')
-log_processor = dict(by_epoch=False)
+log_processor = dict(type='ThroughputLogProcessor', by_epoch=False)
+log_to = []  # beside files: 'tensorboard', 'wandb' or both; of tools/train.py
 log_level = 'INFO'
 load_from = None
 resume = False

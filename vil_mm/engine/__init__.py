@@ -4,6 +4,7 @@ from vil_mm.engine.compile_hook import CompileBackboneHook
 from vil_mm.engine.float_outputs_hook import FloatOutputsHook
 from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
 from vil_mm.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from vil_mm.engine.logs import ThroughputLogProcessor
 from vil_mm.engine.optim import (
     AutocastOptimWrapper,
     FiniteLossAmpOptimWrapper,
@@ -24,4 +25,5 @@ __all__ = [
     'RequireWeightsHook',
     'SeedIterationHook',
     'SegPanelVisualizer',
+    'ThroughputLogProcessor',
 ]

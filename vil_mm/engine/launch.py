@@ -21,6 +21,7 @@ from vil_mm.engine.detection import (
     use_own_annotations,
     write_detections,
 )
+from vil_mm.engine.logs import use_log_backends
 from vil_mm.engine.precision import use_mixed_precision
 from vil_mm.engine.protocols import use_protocol
 
@@ -81,6 +82,7 @@ def prepare_training(
     """
     check_trains(cfg)
     check_classifier(cfg)
+    use_log_backends(cfg)
     if is_detection(cfg):
         check_detection(cfg)
         use_own_annotations(cfg, 'val')
