@@ -1,0 +1,155 @@
+"""Watching a model run and adding up its matrix products and convolutions by part.
+
+PyTorch's own formulas (``torch.utils.flop_counter``) count; this module gives those of the fused
+operators and of one that PyTorch leaves out, and says which part of the model asked for a product.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from types import CodeType
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_flop_count
+
+from vil_mm.layers import PatchEmbedding, Scan, ViLLayer
+from vil_mm.layers.conv import causal_conv, token_conv
+from vil_mm.layers.headwise import block_diagonal
+from vil_mm.layers.mix import fold_gates
+from vil_mm.mlstm import mlstm
+from vil_mm.mlstm.cost import choose_fused_chunk, fused_cell
+
+PATCHES, PROJECTIONS = 'patch embedding', 'projections up and down'
+CONV, QKV, GATES, CELL = 'convolutions', 'q, k, v', 'gates', 'mLSTM cell'
+MIXED = 'convolutions, q, k, v and gates in one kernel'
+# Who asked for a product inside a scan; of nested functions the outer one.
+_FUNCTIONS: dict[CodeType, str] = {
+    mlstm.__code__: CELL,
+    fold_gates.__code__: GATES,
+    block_diagonal.__code__: QKV,
+    token_conv.__code__: CONV,
+    causal_conv.__code__: CONV,
+}
+_WITHOUT_PRODUCTS = {'vil_mm.norm_skip_gate'}
+
+
+@dataclass(frozen=True)
+class ScanRun:
+    """A scan that ran: its tokens and the form of the cell that it asked for."""
+
+    tokens: int
+    channels: int
+    taps: int
+    backend: str
+
+
+class FlopWatch(TorchDispatchMode):
+    """Counts FLOPs by part of a model while it is entered; leaves the model as it was.
+
+    Attributes:
+        flops: By part, forward; twice the multiply-adds.
+        scans: Scans of Vision-LSTM in the order in which they ran.
+        not_counted: Operators that may compute much and have no formula.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.flops: Counter[str] = Counter()
+        self.scans: list[ScanRun] = []
+        self.not_counted: set[str] = set()
+        self._model, self._handles, self._inside = model, [], []
+
+    def __enter__(self) -> FlopWatch:
+        for name, module in self._model.named_modules():
+            part = _part_of(name, module)
+            if part:
+                enter = module.register_forward_pre_hook(lambda *_, p=part: self._inside.append(p))
+                leave = module.register_forward_hook(lambda *_: self._leave())
+                self._handles += [enter, leave]
+            if isinstance(module, Scan):
+                self._handles.append(module.register_forward_pre_hook(self._note))
+        return super().__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+        super().__exit__(*error)
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        operator = func._overloadpacket
+        if operator in flop_registry:
+            count = flop_registry[operator](*args, **kwargs, out_val=out)
+            self.flops[self._part(operator)] += count
+        elif func.namespace not in ('aten', 'prim') or 'attention' in str(operator):
+            self.not_counted |= {str(operator)} - _WITHOUT_PRODUCTS
+        return out
+
+    def _part(self, operator: object) -> str:
+        part = self._inside[-1] if self._inside else 'other'
+        if part != GATES:
+            return part
+        return MIXED if operator == torch.ops.vil_mm.local_mix else _asked_for_by()
+
+    def _leave(self) -> None:
+        self._inside.pop()  # returns nothing: a hook's result would replace the module's
+
+    def _note(self, scan: Scan, inputs: tuple) -> None:
+        _, height, width, channels = inputs[0].shape
+        backend = 'triton' if scan.fuses(inputs[0]) else scan.mlstm_backend
+        taps = scan.conv.weight[0].numel()
+        self.scans.append(ScanRun(height * width, channels, taps, backend))
+
+
+def _part_of(name: str, module: nn.Module) -> str | None:
+    """The part that begins with a module; None inside of one.
+
+    Scans begin as gates, for what no function of ``_FUNCTIONS`` asks for there belongs to them.
+    """
+    if isinstance(module, PatchEmbedding):
+        return PATCHES
+    if isinstance(module, ViLLayer):
+        return PROJECTIONS
+    if isinstance(module, Scan):
+        return GATES
+    return name.replace('_', ' ') if name and '.' not in name else None
+
+
+def _asked_for_by() -> str:
+    part, frame = GATES, sys._getframe(1)
+    while frame is not None:
+        part = _FUNCTIONS.get(frame.f_code, part)
+        if frame.f_code is Scan.forward.__code__:
+            break
+        frame = frame.f_back
+    return part
+
+
+@register_flop_formula(torch.ops.vil_mm.mlstm)
+def _fused_mlstm_flops(q, k, v, igate, fgate, reverse, chunk_size, *rest, **kwargs) -> int:
+    """The fused cell of shapes ``(B, S1, S2, NH, DH)``: what its tiles compute."""
+    batch, rows, columns, heads, width = q
+    length = rows * columns
+    chunk = chunk_size or choose_fused_chunk(length, heads, width)
+    (cell,) = fused_cell(length, heads, width, None if chunk >= length else chunk)
+    return round(batch * length * cell.flops)
+
+
+@register_flop_formula(torch.ops.vil_mm.local_mix)
+def _fused_mix_flops(x, table, *rest, **kwargs) -> int:
+    """A table's rows are weights of a channel, but for four of biases; x ``(B, Hg, Wg, E)``."""
+    batch, height, width, channels = x
+    return 2 * batch * height * width * channels * (table[0] - 4)
+
+
+_CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+if _CPU_ATTENTION not in flop_registry:  # a later PyTorch may have it
+
+    @register_flop_formula(_CPU_ATTENTION)
+    def _cpu_attention_flops(query, key, value, *rest, **kwargs) -> int:
+        return sdpa_flop_count(query, key, value)

@@ -1,0 +1,90 @@
+"""A config's model with random weights, and inputs for it: what is counted and timed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from mmengine.config import Config
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+from torch import Tensor, nn
+
+
+def check_device(device: str) -> None:
+    """Fail in one line if a device is asked for that is not there.
+
+    Raises:
+        ValueError: It is 'cuda' and there is no GPU.
+    """
+    if device == 'cuda' and not torch.cuda.is_available():
+        raise ValueError('--device cuda: PyTorch finds no GPU here; take --device cpu')
+
+
+def read_shape(sides: list[int]) -> tuple[int, int]:
+    """Height and width from one number, for squares, or two.
+
+    Raises:
+        ValueError: There are more, or one is not positive.
+    """
+    if len(sides) not in (1, 2) or min(sides) < 1:
+        raise ValueError(
+            f'--shape {" ".join(map(str, sides))}: expected a side, or height and width, in pixels'
+        )
+    return sides[0], sides[-1]
+
+
+def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:
+    """The model of a config in evaluation mode; weights that it names are not loaded.
+
+    Raises:
+        ValueError: The config has no model, or its model cannot be built.
+    """
+    if not cfg.get('model'):
+        raise ValueError(f'{cfg.filename}: no model; name a config of a whole model')
+    spec = cfg.model.copy()
+    for options in (spec, spec.get('backbone') or {}):
+        for name in ('pretrained', 'init_cfg'):
+            if name in options:
+                options[name] = None
+    if 'data_preprocessor' not in spec and 'data_preprocessor' in cfg:
+        spec['data_preprocessor'] = cfg.data_preprocessor
+    try:
+        with scope_of(cfg):
+            model = MODELS.build(spec)
+    except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f'{cfg.filename}: its model cannot be built: {error}') from error
+    return revert_sync_batchnorm(model).to(device).eval()
+
+
+@contextmanager
+def scope_of(cfg: Config) -> Iterator[None]:
+    """The registry scope in which a config's types are looked up."""
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope') or 'mmseg'):
+        yield
+
+
+def random_images(shape: tuple[int, int], batch_size: int, device: str) -> Tensor:
+    """Normal noise ``(B, 3, H, W)``, as images are once they are normalised."""
+    return torch.randn(batch_size, 3, *shape, device=device)
+
+
+def kind_of(model: nn.Module) -> str:
+    """'segmentor', 'classifier' or 'detector'.
+
+    Raises:
+        ValueError: It is none of them.
+    """
+    if hasattr(model, 'decode_head'):
+        return 'segmentor'
+    if hasattr(model, 'bbox_head') or hasattr(model, 'rpn_head') or hasattr(model, 'roi_head'):
+        return 'detector'
+    if hasattr(model, 'head') and hasattr(model, 'backbone'):
+        return 'classifier'
+    raise ValueError(f'{type(model).__name__} is no segmentor, classifier or detector')
+
+
+def num_parameters(model: nn.Module) -> int:
+    """Trained or not."""
+    return sum(parameter.numel() for parameter in model.parameters())
