@@ -25,7 +25,7 @@ run draw "$python" tools/draw_dataset.py data/drawn
 run train "$python" tools/train.py "$config" --resume
 run test "$python" tools/test.py "$config" "$(ls "$work"/best_mIoU_iter_*.pth)" \
     --work-dir "$work/test" --show-dir "$work/pictures"
-run curves "$python" tools/plot_curves.py "$work"
+run curves "$python" tools/analyze_logs.py "$work"
 "$python" tools/report.py "$config" "$work" 2>"$work/report.log" | grep -v 'Could not import' || {
     cat "$work/report.log" >&2
     exit 1

@@ -8,7 +8,8 @@ import pytest
 from mmengine.visualization import LocalVisBackend
 from PIL import Image
 
-from vil_mm.analysis.curves import plot_curves, read_scalars, smooth
+from vil_mm.analysis import curves
+from vil_mm.analysis.curves import plot_runs, read_run, read_scalars, smooth
 
 
 def log(work_dir: Path, start: str, losses: dict[int, float], miou: dict[int, float]) -> Path:
@@ -23,18 +24,18 @@ def log(work_dir: Path, start: str, losses: dict[int, float], miou: dict[int, fl
 
 def test_one_start(tmp_path):
     log(tmp_path, '20250101_000000', {10: 2.0, 20: 1.5}, {20: 33.0})
-    curves = read_scalars(tmp_path)
-    assert curves['loss'] == {10: 2.0, 20: 1.5}
-    assert curves['mIoU'] == {20: 33.0} and curves['aAcc'] == {20: 66.0}
-    assert not {'iter', 'step'} & curves.keys()
+    scalars = read_scalars(tmp_path)
+    assert scalars['loss'] == {10: 2.0, 20: 1.5}
+    assert scalars['mIoU'] == {20: 33.0} and scalars['aAcc'] == {20: 66.0}
+    assert not {'iter', 'step'} & scalars.keys()
 
 
 def test_resumed_run_goes_on_where_the_checkpoint_was(tmp_path):
     log(tmp_path, '20250102_000000', {20: 1.0, 30: 0.9}, {30: 50.0})
     log(tmp_path, '20250101_000000', {10: 2.0, 20: 1.5, 40: 7.0}, {10: 20.0, 40: 1.0})
-    curves = read_scalars(tmp_path)
-    assert list(curves['loss'].items()) == [(10, 2.0), (20, 1.0), (30, 0.9)]
-    assert list(curves['mIoU'].items()) == [(10, 20.0), (30, 50.0)]
+    scalars = read_scalars(tmp_path)
+    assert list(scalars['loss'].items()) == [(10, 2.0), (20, 1.0), (30, 0.9)]
+    assert list(scalars['mIoU'].items()) == [(10, 20.0), (30, 50.0)]
 
 
 def test_validation_on_its_own_changes_nothing(tmp_path):
@@ -63,14 +64,55 @@ def test_smooth():
     assert smooth(np.array([4.0, 2.0]), 0).tolist() == [4.0, 2.0]
 
 
+def test_one_log_alone(tmp_path):
+    path = log(tmp_path, '20250101_000000', {10: 2.0, 20: 1.5}, {20: 33.0})
+    assert read_run(path) == read_scalars(tmp_path) == read_run(tmp_path)
+    (tmp_path / 'other.json').write_text('{"mIoU": 3.0}')
+    with pytest.raises(ValueError, match='holds no scalars; name a work dir'):
+        read_run(tmp_path / 'other.json')
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    with Image.open(path) as picture:
+        assert round(picture.info['dpi'][0]) == 150
+        assert len(picture.getcolors(maxcolors=100_000)) > 20
+        return picture.size
+
+
 def test_png(tmp_path):
     losses = {i: 2 / i for i in range(1, 60)}
     log(tmp_path / 'run', '20250101_000000', losses, {})
-    with Image.open(plot_curves(tmp_path / 'run', tmp_path / 'new' / 'loss.png')) as picture:
-        alone = picture.size
+    alone = size_of(plot_runs([tmp_path / 'run'], tmp_path / 'new' / 'loss.png'))
     log(tmp_path / 'run', '20250102_000000', losses, {30: 20.0, 59: 40.0})
-    with Image.open(plot_curves(tmp_path / 'run', tmp_path / 'both.png')) as picture:
-        assert picture.size[0] == alone[0] == 7 * 150
-        assert picture.size[1] > alone[1]
-        assert round(picture.info['dpi'][0]) == 150
-        assert len(picture.getcolors(maxcolors=100_000)) > 20
+    both = size_of(plot_runs([tmp_path / 'run'], tmp_path / 'both.png'))
+    assert both[0] == alone[0] == 7.5 * 150 and both[1] > alone[1], 'a panel for the mIoU'
+
+
+def test_several_runs(tmp_path, monkeypatch):
+    """A run that lacks a scalar is left out of its panel; names tell equal work dirs apart."""
+    drawn = []
+    panel = curves._draw_panel
+    monkeypatch.setattr(
+        curves, '_draw_panel', lambda *args: (drawn.append(args[1:3]), panel(*args))
+    )
+    for group in ('a', 'b'):
+        miou = {20: 33.0} if group == 'a' else {}
+        log(tmp_path / group / 'run', '20250101_000000', {10: 2.0, 20: 1.5}, miou)
+    runs = [tmp_path / group / 'run' for group in ('a', 'b')]
+    plot_runs(runs, tmp_path / 'out.png', title='two')
+    assert [(key, list(own)) for key, own in drawn] == [
+        ('loss', ['run (1)', 'run (2)']),
+        ('mIoU', ['run (1)']),
+    ]
+    drawn.clear()
+    plot_runs(runs, tmp_path / 'out.png', ['lr'], ['left', 'right'])
+    assert drawn == [('lr', {name: {10: 1e-3, 20: 1e-3} for name in ('left', 'right')})]
+
+
+def test_what_cannot_be_drawn(tmp_path):
+    log(tmp_path, '20250101_000000', {10: 2.0}, {})
+    with pytest.raises(ValueError, match="no run has logged 'mIoU'; there are loss, lr"):
+        plot_runs([tmp_path], tmp_path / 'out.png', ['mIoU'])
+    with pytest.raises(ValueError, match='--legend has 2 names for 1 runs'):
+        plot_runs([tmp_path], tmp_path / 'out.png', legend=['a', 'b'])
+    assert not (tmp_path / 'out.png').exists()

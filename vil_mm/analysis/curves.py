@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,16 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 Curve = dict[int, float]
+SCORES = ('mIoU', 'accuracy/top1', 'coco/bbox_mAP', 'mAcc', 'aAcc', 'accuracy/top5')
+LABELS = {
+    'loss': 'training loss',
+    'mIoU': 'validation mIoU (%)',
+    'accuracy/top1': 'validation top-1 (%)',
+    'coco/bbox_mAP': 'validation box AP',
+    'images_per_s': 'images per second',
+    'memory': 'peak memory (MiB)',
+    'lr': 'learning rate',
+}
 
 
 def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
@@ -57,59 +68,119 @@ def _read_lines(path: Path) -> list[dict]:
     return records
 
 
-def plot_curves(work_dir: str | Path, out_png: str | Path) -> Path:
-    """Draw loss and, below it, mIoU over the iterations of a run into a PNG of 150 dpi.
+def read_run(path: str | Path) -> dict[str, Curve]:
+    """The curves of a work dir, or of one ``scalars.json`` alone; raises as ``read_scalars``."""
+    path = Path(path)
+    if not path.is_file():
+        return read_scalars(path)
+    curves: dict[str, Curve] = {}
+    for line in _read_lines(path):
+        for name in line.keys() - {'step', 'iter', 'epoch'} if 'step' in line else ():
+            curves.setdefault(name, {})[line['step']] = line[name]
+    if not curves:
+        raise ValueError(
+            f'{path} holds no scalars; name a work dir, or a WORK_DIR/*/vis_data/scalars.json of it'
+        )
+    return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
+
+
+def plot_runs(
+    runs: Sequence[str | Path],
+    out_png: str | Path,
+    keys: Sequence[str] | None = None,
+    legend: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Path:
+    """Draw scalars of one or several runs over the iterations into a PNG of 150 dpi.
 
     Args:
-        work_dir: Folder of the run, see ``read_scalars`` for what is read and raised.
-        out_png: File to write, its folder is made. A run that has not been validated yet gets
-            only the loss.
+        runs: Work dirs or JSON logs.
+        out_png: File to write; its folder is made.
+        keys: Scalars, a panel each; by default the training loss and the first of ``SCORES`` that
+            the runs have. A run without a scalar is left out of its panel.
+        legend: A name for each run; by default those of the work dirs.
+        title: Above the picture; by default the name of the only run.
 
     Returns:
         The path of the PNG.
+
+    Raises:
+        FileNotFoundError, ValueError: As ``read_run``; no run has one of the keys; or there is not
+            one name for each run.
     """
-    curves, out_png = read_scalars(work_dir), Path(out_png)
-    panels = 2 if 'mIoU' in curves else 1
-    figure = Figure(figsize=(7, 1.4 + 2.3 * panels), layout='constrained')
+    curves, out_png = [read_run(run) for run in runs], Path(out_png)
+    names = list(legend or _names(runs))
+    if len(names) != len(runs):
+        raise ValueError(f'--legend has {len(names)} names for {len(runs)} runs')
+    known = sorted({name for curve in curves for name in curve})
+    keys = list(keys or ['loss', *[key for key in SCORES if key in known][:1]])
+    for key in keys:
+        if key not in known:
+            raise ValueError(f'no run has logged {key!r}; there are {", ".join(known)}')
+    figure = Figure(figsize=(7.5, 1.4 + 2.3 * len(keys)), layout='constrained')
     FigureCanvasAgg(figure)
-    axes = figure.subplots(panels, sharex=True, squeeze=False)[:, 0]
-    _draw_loss(axes[0], curves['loss'])
-    if panels == 2:
-        _draw_miou(axes[1], curves['mIoU'])
-    axes[0].set_title(Path(work_dir).resolve().name, loc='left', fontweight='bold')
+    axes = figure.subplots(len(keys), sharex=True, squeeze=False)[:, 0]
+    for ax, key in zip(axes, keys, strict=True):
+        own = {n: c[key] for n, c in zip(names, curves, strict=True) if key in c}
+        _draw_panel(ax, key, own, {name: f'C{i}' for i, name in enumerate(names)})
+    title = title or (names[0] if len(names) == 1 else None)
+    if title:
+        axes[0].set_title(title, loc='left', fontweight='bold')
     axes[-1].set_xlabel('iteration')
-    for ax in axes:
-        ax.grid(alpha=0.3)
-        ax.spines[['top', 'right']].set_visible(False)
-        ax.margins(x=0.02)
     out_png.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out_png, dpi=150)
     return out_png
 
 
-def _draw_loss(ax: Axes, curve: Curve) -> None:
-    iterations, loss = np.array(list(curve)), np.array(list(curve.values()), float)
-    width = max(1, len(loss) // 25)
-    ax.plot(iterations, loss, color='tab:blue', alpha=0.3, linewidth=1, label='as logged')
-    label = f'running mean of {2 * width + 1}'
-    ax.plot(iterations, smooth(loss, width), color='tab:blue', linewidth=1.8, label=label)
-    ax.set_ylabel('training loss')
-    ax.set_ylim(bottom=0)
-    ax.legend(frameon=False)
+def _names(runs: Sequence[str | Path]) -> list[str]:
+    """Of work dirs; of JSON logs that of their work dir; with numbers where they are the same."""
+    paths = [Path(run).resolve() for run in runs]
+    names = [path.parents[2].name if path.is_file() else path.name for path in paths]
+    return [
+        f'{name} ({names[: i + 1].count(name)})' if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
 
 
-def _draw_miou(ax: Axes, curve: Curve) -> None:
-    iterations, miou = list(curve), list(curve.values())
-    ax.plot(iterations, miou, color='tab:orange', linewidth=1.8, marker='o', markersize=4)
-    best = int(np.nanargmax(miou))
-    ax.set_ylabel('validation mIoU (%)')
-    ax.set_ylim(0, max(1.0, 1.18 * miou[best]))
+def _draw_panel(ax: Axes, key: str, curves: dict[str, Curve], colours: dict[str, str]) -> None:
+    """One scalar of each run: many points with their running mean, few with marks and the best."""
+    for name, curve in curves.items():
+        steps, values = np.array(list(curve)), np.array(list(curve.values()), float)
+        if key in SCORES:
+            _draw_score(ax, steps, values, name, colours[name])
+        else:
+            _draw_smoothed(ax, steps, values, name, colours[name])
+    ax.set_ylabel(LABELS.get(key, key))
+    if key in SCORES:
+        highest = max((np.nanmax(list(c.values())) for c in curves.values()), default=1.0)
+        ax.set_ylim(0, max(1.0, 1.18 * highest))
+    elif min(min(curve.values()) for curve in curves.values()) >= 0:
+        ax.set_ylim(bottom=0)
+    if len(colours) > 1 or key not in SCORES:
+        ax.legend(frameon=False, fontsize='small')
+    ax.grid(alpha=0.3)
+    ax.spines[['top', 'right']].set_visible(False)
+    ax.margins(x=0.02)
+
+
+def _draw_smoothed(ax: Axes, steps: np.ndarray, values: np.ndarray, name: str, color: str) -> None:
+    width = max(1, len(values) // 25)
+    ax.plot(steps, values, color=color, alpha=0.3, linewidth=1)
+    label = f'{name}, mean of {2 * width + 1}'
+    ax.plot(steps, smooth(values, width), color=color, linewidth=1.8, label=label)
+
+
+def _draw_score(ax: Axes, steps: np.ndarray, values: np.ndarray, name: str, color: str) -> None:
+    best = int(np.nanargmax(values))
+    label = f'{name}, best {values[best]:.2f}'
+    ax.plot(steps, values, color=color, linewidth=1.8, marker='o', markersize=4, label=label)
     ax.annotate(
-        f'best {miou[best]:.2f}',
-        (iterations[best], miou[best]),
+        f'{values[best]:.2f}',
+        (steps[best], values[best]),
         xytext=(0, 7),
         textcoords='offset points',
-        ha='right' if best > len(miou) // 2 else 'left',
+        color=color,
+        ha='right' if best > len(values) // 2 else 'left',
     )
 
 

@@ -1,0 +1,42 @@
+"""Draw loss and score of one or several runs: ``python tools/analyze_logs.py work_dirs/RUN``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from vil_mm.analysis.curves import plot_runs
+
+
+def parser_of() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        'json_logs', nargs='+', metavar='RUN', help='work dir of a training, or a scalars.json'
+    )
+    parser.add_argument(
+        '--keys',
+        nargs='+',
+        metavar='KEY',
+        help='scalars to draw, a panel each; default: loss and mIoU or accuracy/top1',
+    )
+    parser.add_argument('--legend', nargs='+', metavar='NAME', help='a name for each run')
+    parser.add_argument('--title', help='title of the picture')
+    parser.add_argument(
+        '--out', type=Path, help='PNG to write; default: WORK_DIR/curves.png, of several curves.png'
+    )
+    return parser
+
+
+def main() -> None:
+    parser = parser_of()
+    args = parser.parse_args()
+    alone = len(args.json_logs) == 1 and Path(args.json_logs[0]).is_dir()
+    out = args.out or Path(args.json_logs[0] if alone else '.', 'curves.png')
+    try:
+        print(plot_runs(args.json_logs, out, args.keys, args.legend, args.title))
+    except (OSError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+
+
+if __name__ == '__main__':
+    main()
