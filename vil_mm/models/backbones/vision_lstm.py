@@ -208,6 +208,16 @@ class VisionLSTM(BaseModule):
                 outputs.append(self._output(x, grid, final=index == len(self.blocks) - 1))
         return tuple(outputs)
 
+    @property
+    def channels(self) -> list[int]:
+        """Channels of each output, in the manner of timm's ``feature_info.channels()``."""
+        return [self.embed_dims * POOLINGS.get(self.out_type, 1)] * len(self.out_indices)
+
+    @property
+    def strides(self) -> list[int]:
+        """Pixels of the image to one of each map, as timm's ``feature_info.reduction()``."""
+        return [self.patch_embed.proj.stride[0]] * len(self.out_indices)
+
     def _output(self, x: Tensor, grid: tuple[int, int], final: bool) -> Tensor:
         if final:
             x = self.norm(x)
