@@ -260,9 +260,13 @@ def _receive(carry: Tensor, added: Tensor) -> Tensor:
 
 
 def _each_head(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) -> tuple:
-    """Apply to all heads at once or, for long sequences on a CPU, to each: it fits the cache."""
+    """Apply to all heads at once or, for long sequences on a CPU, to each: it fits the cache.
+
+    An exported program takes any number of images, over which it cannot loop.
+    """
     length = tensors[0].shape[-2]
-    if tensors[0].device.type != 'cpu' or length < CPU_SPLIT_LENGTH:
+    split = tensors[0].device.type == 'cpu' and length >= CPU_SPLIT_LENGTH
+    if not split or torch.compiler.is_exporting():
         return function(*tensors)
     images, heads = tensors[0].shape[:2]
     parts = [function(*(x[b, n] for x in tensors)) for b in range(images) for n in range(heads)]

@@ -1,0 +1,158 @@
+"""Draw what a model sees: features, receptive fields, decay of its memory, errors.
+
+``python tools/visualize.py features IMAGE CONFIG CHECKPOINT --out features.png``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from mmengine.config import Config, DictAction
+from mmengine.utils import track_iter_progress
+
+import vil_mm  # noqa: F401  registers models, data sets and transforms
+from vil_mm.analysis import decay, errors, features, receptive_field
+from vil_mm.analysis.subject import (
+    Subject,
+    backbone_of,
+    check_png,
+    load_model,
+    read_subjects,
+    save_figure,
+    weights_note,
+)
+from vil_mm.analysis.whole_model import check_device, read_shape
+from vil_mm.apis.images import list_images
+from vil_mm.datasets import DatasetError
+from vil_mm.engine.checks import check_data
+from vil_mm.engine.launch import read_config
+from vil_mm.engine.protocols import use_protocol
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    pictures = parser.add_subparsers(dest='what', required=True, metavar='PICTURE')
+    sub = pictures.add_parser('features', help='principal components of the tokens as colours')
+    sub.add_argument('images', metavar='IMAGES', help='image, or folder of images')
+    _add_common(sub)
+    sub.add_argument('--blocks', type=int, nargs='+', help='blocks to draw, from 1')
+    sub.add_argument('--max-images', type=int, default=4, help='first images of a folder (4)')
+
+    sub = pictures.add_parser('receptive-field', help='what the middle token sees of the image')
+    sub.add_argument('images', metavar='IMAGES', help='image, or folder of images, averaged over')
+    _add_common(sub)
+    sub.add_argument('--layers', type=int, nargs='+', help='layers to draw, from 1')
+    sub.add_argument('--draws', type=int, default=4, help='random signs of channels an image (4)')
+    sub.add_argument('--max-images', type=int, default=8, help='first images of a folder (8)')
+
+    sub = pictures.add_parser('decay', help='what the forget gates keep of each token')
+    sub.add_argument('images', metavar='IMAGE', help='image')
+    _add_common(sub)
+    sub.add_argument(
+        '--token',
+        type=int,
+        nargs=2,
+        metavar=('ROW', 'COLUMN'),
+        help='show what is left when this token is read, from 0; default: at the end of the scan',
+    )
+
+    sub = pictures.add_parser('errors', help="where a segmentor is wrong on its config's test data")
+    _add_common(sub, shape=False)
+    sub.add_argument('--index', type=int, nargs='+', default=[0, 1, 2], help='images, from 0')
+    return parser
+
+
+def _add_common(parser: argparse.ArgumentParser, shape: bool = True) -> None:
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', nargs='?', help='weights; without, they are random')
+    parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
+    if shape:
+        parser.add_argument(
+            '--shape',
+            type=int,
+            nargs='+',
+            metavar='PIXELS',
+            help="side, or height and width, to resize to; default: the config's test pipeline",
+        )
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=DictAction, help='overrides: key=value, a.b.c="[1,2]"'
+    )
+
+
+def draw(args: argparse.Namespace) -> Figure:
+    check_png(args.out)
+    check_device(args.device)
+    cfg = read_config(args.config, options=args.cfg_options)
+    if args.what == 'errors':
+        return draw_errors(args, cfg)
+    paths = list_images(args.images)[: getattr(args, 'max_images', 1)]
+    model = load_model(cfg, args.checkpoint, args.device)
+    backbone = backbone_of(model)
+    shape = read_shape(args.shape) if args.shape else None
+    if args.what == 'receptive-field' and shape is None:
+        grid, patch = backbone.pos_embed.embed.shape[1:3], backbone.patch_embed.patch_size
+        shape = (grid[0] * patch, grid[1] * patch)
+    subjects = read_subjects(model, cfg, paths, shape)
+    title = f'{Path(args.config).name}, {weights_note(args.checkpoint)}'
+    if args.what == 'features':
+        blocks = [block - 1 for block in args.blocks] if args.blocks else None
+        return features.draw_features(backbone, subjects, title, blocks)
+    if args.what == 'decay':
+        token = tuple(args.token) if args.token else None
+        gates = decay.read_gates(backbone, subjects[0].inputs)
+        return decay.draw_decay(gates, subjects[0], title, token)
+    return draw_fields(args, backbone, subjects, title)
+
+
+def draw_fields(args: argparse.Namespace, backbone, subjects: list[Subject], title: str) -> Figure:
+    layers = [layer - 1 for layer in args.layers] if args.layers else None
+    layers = receptive_field.default_layers(backbone) if layers is None else layers
+    batches = [subject.inputs for subject in subjects for _ in range(args.draws)]
+    progress = track_iter_progress(batches, file=sys.stderr)
+    fields = receptive_field.receptive_fields(backbone, progress, layers)
+    for field in fields:
+        before, own, after = (100 * share for share in field.shares)
+        name = receptive_field.layer_name(field.layer)
+        print(f'{name:<10} before {before:5.1f} %  own {own:5.1f} %  after {after:5.1f} %')
+    height, width = subjects[0].inputs.shape[-2:]
+    count = f'{len(subjects)} image{"s" if len(subjects) > 1 else ""}'
+    return receptive_field.draw_fields(fields, f'{title}, {count} of {height} x {width} pixels')
+
+
+def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
+    model = load_model(cfg, args.checkpoint, args.device)
+    errors.check_segmentor(model)
+    check_data(cfg, 'test')
+    use_protocol(cfg)
+    dataset = errors.test_data(cfg)
+    errors.check_indices(dataset, args.index)
+    results = [
+        errors.predict(model, dataset, index)
+        for index in track_iter_progress(args.index, file=sys.stderr)
+    ]
+    for result in results:
+        miou, accuracy = result.scores()
+        print(f'{result.name}: mIoU {miou:.2f} %, {accuracy:.2f} % of labelled pixels right')
+    title = f'{Path(args.config).name}, {weights_note(args.checkpoint)}'
+    return errors.draw_errors(results, dataset.metainfo, title)
+
+
+def main() -> None:
+    parser = make_parser()
+    args = parser.parse_args()
+    torch.manual_seed(0)
+    try:
+        print(save_figure(draw(args), args.out))
+    except (OSError, ValueError, DatasetError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,160 @@
+"""What a picture is of: a model with its weights, and images as the model is given them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from vil_mm.analysis.whole_model import build_model, scope_of
+from vil_mm.apis.images import read_image
+from vil_mm.checkpoints import is_official
+from vil_mm.models import VisionLSTM
+from vil_mm.models.fit import check_fit
+from vil_mm.models.pretrained import convert, read_state_dict
+
+
+class Subject(NamedTuple):
+    """One image: as a model reads it, and to look at."""
+
+    name: str
+    inputs: Tensor  # (1, C, H, W), resized, normalised and padded
+    picture: Tensor  # (H, W, 3) in [0, 1], RGB: the same without the normalisation
+
+
+def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.Module:
+    """The model of a config with a checkpoint's weights, or with random ones, in evaluation mode.
+
+    Args:
+        cfg: A config of a whole model.
+        checkpoint: A checkpoint of the whole model, or an official file of a classifier; ``None``
+            leaves the weights random.
+        device: 'cpu' or 'cuda'.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The config has no model, or the weights do not fit it (``CheckpointError``).
+    """
+    state = None if checkpoint is None else read_state_dict(checkpoint)
+    model = build_model(cfg)
+    if state is None:
+        model.init_weights()
+    else:
+        state = convert(state, checkpoint) if is_official(state) else state
+        check_fit(state, model.state_dict(), checkpoint)
+        model.load_state_dict(state, strict=False)
+    return model.to(device).eval()
+
+
+def backbone_of(model: nn.Module) -> VisionLSTM:
+    """The ViL backbone of a model, whose tokens are a grid.
+
+    Raises:
+        ValueError: It has another backbone, or its tokens are a sequence with a class token.
+    """
+    backbone = getattr(model, 'backbone', model)
+    if not isinstance(backbone, VisionLSTM):
+        raise ValueError(
+            f'this picture shows layers of a VisionLSTM; the backbone of the config is '
+            f'{type(backbone).__name__}'
+        )
+    if backbone.cls_token is not None:
+        raise ValueError(
+            "out_type='middle_cls' makes the tokens a sequence that is no grid, of which there is "
+            'no picture; take a config with another out_type'
+        )
+    return backbone
+
+
+def read_subjects(
+    model: nn.Module,
+    cfg: Config,
+    paths: Sequence[Path],
+    shape: tuple[int, int] | None = None,
+) -> list[Subject]:
+    """Images as the test pipeline of a config and the model's preprocessing make them.
+
+    Args:
+        model: A segmentor or classifier.
+        cfg: Its config.
+        paths: Image files.
+        shape: (H, W) in pixels to resize to instead of what the pipeline does; the aspect ratio
+            is not kept.
+
+    Raises:
+        ValueError: A file is no image, or the config has no test pipeline.
+    """
+    for path in paths:
+        read_image(path)  # for its error: the pipeline's own says nothing of the file
+    device = next(model.parameters()).device
+    with scope_of(cfg):
+        pipeline = Compose(_pipeline(cfg, shape))
+        return [_subject(model, pipeline, path, device) for path in paths]
+
+
+def _subject(model: nn.Module, pipeline: Compose, path: Path, device: torch.device) -> Subject:
+    packed = pipeline({'img_path': str(path)})
+    batch = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
+    inputs = model.data_preprocessor(batch, False)['inputs'].to(device)
+    mean, std = (
+        getattr(model.data_preprocessor, name, default).cpu()
+        for name, default in (('mean', torch.zeros(1)), ('std', torch.ones(1)))
+    )
+    pixels = inputs[0].cpu() * std + mean
+    return Subject(path.name, inputs, (pixels.permute(1, 2, 0) / 255).clamp(0, 1))
+
+
+def _pipeline(cfg: Config, shape: tuple[int, int] | None) -> list[dict]:
+    """The transforms of the config's test data but for what reads labels."""
+    loader = cfg.get('test_dataloader') or {}
+    pipeline = (loader.get('dataset') or {}).get('pipeline')
+    if not pipeline:
+        raise ValueError(f'{cfg.filename}: no test_dataloader.dataset.pipeline to read images by')
+    steps = [dict(step) for step in pipeline if 'LoadAnnotations' not in step['type']]
+    if shape is None:
+        return steps
+    return [steps[0], {'type': 'Resize', 'scale': shape[::-1], 'keep_ratio': False}, steps[-1]]
+
+
+def weights_note(checkpoint: str | None) -> str:
+    """What the title of a picture says of the weights."""
+    return 'random weights' if checkpoint is None else Path(checkpoint).name
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of this size in inches that needs no window."""
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def check_png(path: str | Path) -> Path:
+    """The path of a picture to be written.
+
+    Raises:
+        ValueError: It does not end in .png, or is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() != '.png' or path.is_dir():
+        raise ValueError(f'--out {path}: expected the name of a file *.png')
+    return path
+
+
+def save_figure(figure: Figure, path: str | Path) -> Path:
+    """Write a PNG of 150 dpi, its folder is made; the file appears when it is complete."""
+    path = check_png(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.unfinished-{path.name}')
+    try:
+        figure.savefig(unfinished, dpi=150)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path

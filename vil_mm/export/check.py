@@ -1,0 +1,132 @@
+"""A file against the model that it was made of."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vil_mm.export.program import quiet
+
+BATCH_SIZES = (1, 2, 3)
+REPEATS = 5
+
+Run = Callable[[Tensor], list[Tensor]]
+
+
+class Difference(NamedTuple):
+    """How far an output of a file is from the model's, over all batches.
+
+    Attributes:
+        name: Of the output.
+        shape: Of one image's output.
+        largest: Largest absolute difference.
+        scale: Largest absolute value of the model's output.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    largest: float
+    scale: float
+
+    @property
+    def relative(self) -> float:
+        return self.largest / self.scale if self.scale else self.largest
+
+
+def onnx_run(path: Path, threads: int) -> Run:
+    """A function that runs an ONNX file on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(path, options, providers=['CPUExecutionProvider'])
+
+    def run(images: Tensor) -> list[Tensor]:
+        return [torch.from_numpy(x) for x in session.run(None, {'images': images.numpy()})]
+
+    return run
+
+
+def program_run(path: Path) -> Run:
+    """A function that runs an exported program."""
+    with quiet():
+        module = torch.export.load(path).module()
+
+    def run(images: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return list(module(images))
+
+    return run
+
+
+def eager_run(model: nn.Module) -> Run:
+    """A function that runs the model itself."""
+
+    def run(images: Tensor) -> list[Tensor]:
+        with torch.no_grad():
+            return list(model(images))
+
+    return run
+
+
+def compare(
+    run: Run, model: nn.Module, shape: tuple[int, int], batch_sizes: Sequence[int] = BATCH_SIZES
+) -> list[Difference]:
+    """Run a file and the model on the same random images, in batches of several sizes.
+
+    Raises:
+        ValueError: An output has another shape, or is not finite where the model's is.
+    """
+    eager, generator = eager_run(model), torch.random.fork_rng(devices=[])
+    found: dict[str, list[Difference]] = {name: [] for name in model.output_names()}
+    with generator:
+        torch.manual_seed(0)
+        for size in batch_sizes:
+            images = model.example(size, shape)
+            for name, got, want in zip(found, run(images), eager(images), strict=True):
+                if got.shape != want.shape:
+                    raise ValueError(f'{name} is {tuple(got.shape)}, not {tuple(want.shape)}')
+                largest = float((got - want).abs().max())
+                scale = float(want.abs().max())
+                found[name].append(Difference(name, tuple(want.shape[1:]), largest, scale))
+    return [_worst(differences) for differences in found.values()]
+
+
+def _worst(differences: Sequence[Difference]) -> Difference:
+    first = differences[0]
+    largest = max(x.largest for x in differences)  # NaN only if the first is, see check_tolerance
+    if any(np.isnan(x.largest) for x in differences):
+        largest = float('nan')
+    return Difference(first.name, first.shape, largest, max(x.scale for x in differences))
+
+
+def check_tolerance(differences: Sequence[Difference], tolerance: float) -> None:
+    """Fail if an output differs by more than a share of its largest value.
+
+    Raises:
+        ValueError: Names the worst.
+    """
+    for difference in differences:
+        if not difference.relative <= tolerance:  # also where it is not a number
+            raise ValueError(
+                f'the file does not give what the model gives: {difference.name} differs by '
+                f'{difference.largest:.1e}, {difference.relative:.1e} of its largest value, more '
+                f'than --tolerance {tolerance:g}; nothing is written'
+            )
+
+
+def seconds(run: Run, images: Tensor, repeats: int = REPEATS) -> float:
+    """Median time of a call, after one that does not count."""
+    run(images)
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run(images)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))

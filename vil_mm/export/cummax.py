@@ -1,0 +1,32 @@
+"""The running maximum in ONNX, which has no operator for it."""
+
+from __future__ import annotations
+
+import math
+
+from onnxscript import opset18 as op
+
+
+def onnx_cummax(x, dim: int):
+    """``torch.cummax`` over the last axis, whose length is known, in log2 of it steps.
+
+    Step j takes the maximum with the entry 2^j places before, so that after it an entry is the
+    maximum of the 2^(j+1) that end there (Hillis and Steele, "Data parallel algorithms", 1986).
+    Of equal entries the later one counts, as in PyTorch. Where the indices are not used, as in
+    inference, the exporter drops what makes them.
+
+    Raises:
+        ValueError: Another axis, or one of unknown length.
+    """
+    length = x.shape[-1]
+    if dim not in (-1, len(x.shape) - 1) or not isinstance(length, int):
+        raise ValueError(f'cummax over axis {dim} of a tensor of shape {x.shape} is not translated')
+    index = op.Expand(op.Constant(value_ints=range(length)), op.Shape(x))
+    step = 1
+    while step < length:
+        earlier = op.Pad(op.Slice(x, [0], [length - step], [-1]), [step, 0], -math.inf, [-1])
+        earlier_index = op.Pad(op.Slice(index, [0], [length - step], [-1]), [step, 0], None, [-1])
+        index = op.Where(op.GreaterOrEqual(x, earlier), index, earlier_index)
+        x = op.Max(x, earlier)
+        step *= 2
+    return x, index
