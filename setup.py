@@ -61,7 +61,10 @@ EXTRAS_REQUIRE['test'] = [
 
 
 class BuildWithMim(build_py):
-    """Puts configs/ and tools/ into the package's `.mim/`, where OpenMMLab's mim looks for them."""
+    """Puts configs/, tools/ and model-index.yml into the package's `.mim/`.
+
+    That is where OpenMMLab's mim looks for them, and vil_mm.apis.
+    """
 
     def run(self) -> None:
         super().run()
@@ -71,6 +74,7 @@ class BuildWithMim(build_py):
             target = Path(self.build_lib, 'vil_mm', '.mim', folder)
             shutil.rmtree(target, ignore_errors=True)  # left by an earlier build
             shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns('__pycache__'))
+        shutil.copy(ROOT / 'model-index.yml', Path(self.build_lib, 'vil_mm', '.mim'))
 
 
 def read_version() -> str:
@@ -113,6 +117,7 @@ setup(
     package_data={'vil_mm.datasets': ['imagenet_wnids.txt']},
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
+    entry_points={'console_scripts': ['vil-mm = vil_mm.__main__:main']},
     cmdclass={'build_py': BuildWithMim},
     zip_safe=False,
 )

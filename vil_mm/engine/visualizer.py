@@ -72,6 +72,41 @@ class SegPanelVisualizer(SegLocalVisualizer):
             with_labels: Whether to draw the legend.
             with_image: Whether to draw the panel of the input.
         """
+        picture = self.compose(
+            image,
+            data_sample,
+            draw_gt=draw_gt,
+            draw_pred=draw_pred,
+            with_labels=bool(with_labels),
+            with_image=bool(with_image),
+        )
+        self.set_image(picture)
+        if show:
+            self.show(picture, win_name=name, wait_time=wait_time)
+        if out_file is not None:
+            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
+        else:
+            self.add_image(name, picture, step)
+
+    def compose(
+        self,
+        image: np.ndarray,
+        data_sample: SegDataSample | None,
+        *,
+        draw_gt: bool = True,
+        draw_pred: bool = True,
+        with_labels: bool = True,
+        with_image: bool = True,
+        legend_lines: int | None = None,
+    ) -> np.ndarray:
+        """The picture ``(H', W', 3)``, RGB, that :meth:`add_datasample` draws.
+
+        Args:
+            image, data_sample, draw_gt, draw_pred, with_labels, with_image: See there.
+            legend_lines: Height of the legend in lines, so that pictures of a video have one size;
+                classes that find no room are left out, the smallest first. None for as many as it
+                takes.
+        """
         wanted = {
             'ground truth': ('gt_sem_seg', draw_gt),
             'prediction': ('pred_sem_seg', draw_pred),
@@ -81,29 +116,17 @@ class SegPanelVisualizer(SegLocalVisualizer):
             for title, (key, draw) in wanted.items()
             if draw and data_sample is not None and key in data_sample
         }
-        picture = self._picture(image, maps, bool(with_image) or not maps, bool(with_labels))
-        self.set_image(picture)
-        if show:
-            self.show(picture, win_name=name, wait_time=wait_time)
-        if out_file is not None:
-            mmcv.imwrite(mmcv.rgb2bgr(picture), out_file)
-        else:
-            self.add_image(name, picture, step)
-
-    def _picture(
-        self, image: np.ndarray, maps: dict[str, np.ndarray], with_image: bool, with_legend: bool
-    ) -> np.ndarray:
-        """Compose the picture ``(H', W', 3)`` of an image and titled label maps of its size."""
         factor = max(1, -(-self.min_height // image.shape[0]))
         large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        panels = {'input': large} if with_image else {}
+        panels = {'input': large} if with_image or not maps else {}
         for title, labels in maps.items():
             panels[title] = self._blend(large, labels.repeat(factor, 0).repeat(factor, 1))
         size = int(np.clip(large.shape[0] // 16, 15, 36))
         picture = _side_by_side(panels, size)
-        if with_legend and maps:
-            entries = self._occurring(maps)
-            picture = np.concatenate((picture, _legend(entries, picture.shape[1], size)))
+        if with_labels and maps:
+            entries = self._occurring(maps, by_size=legend_lines is not None)
+            legend = _legend(entries, picture.shape[1], size, legend_lines)
+            picture = np.concatenate((picture, legend))
         return picture
 
     def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -113,10 +136,15 @@ class SegPanelVisualizer(SegLocalVisualizer):
         mixed = (1 - self.alpha) * image + self.alpha * colours
         return mixed.round().astype(np.uint8)
 
-    def _occurring(self, maps: dict[str, np.ndarray]) -> list[tuple[str, tuple[int, ...]]]:
-        """Name and colour of every class in any of the maps, in the order of the classes."""
+    def _occurring(
+        self, maps: dict[str, np.ndarray], by_size: bool
+    ) -> list[tuple[str, tuple[int, ...]]]:
+        """Name and colour of every class in any of the maps; in order of classes or of pixels."""
         classes, palette = self.dataset_meta['classes'], self.dataset_meta['palette']
-        found = np.unique(np.concatenate([labels.ravel() for labels in maps.values()]))
+        pixels = np.concatenate([labels.ravel() for labels in maps.values()])
+        found, counts = np.unique(pixels, return_counts=True)
+        if by_size:
+            found = found[np.argsort(-counts, kind='stable')]
         return [(classes[i], tuple(palette[i])) for i in found if i < len(classes)]
 
 
@@ -141,8 +169,13 @@ def _side_by_side(panels: dict[str, np.ndarray], size: int) -> np.ndarray:
     return np.array(page)
 
 
-def _legend(entries: list[tuple[str, tuple[int, ...]]], width: int, size: int) -> np.ndarray:
-    """A strip ``(h, width, 3)`` of colour patches with names, in as many lines as they need."""
+def _legend(
+    entries: list[tuple[str, tuple[int, ...]]], width: int, size: int, lines: int | None
+) -> np.ndarray:
+    """A strip ``(h, width, 3)`` of colour patches with names, in as many lines as they need.
+
+    With ``lines`` it has that many, and what does not fit is left out.
+    """
     gap, line, font = size // 2, size + size // 2, _font(size)
     places, x, y = [], gap, 0
     for name, _ in entries:
@@ -151,11 +184,13 @@ def _legend(entries: list[tuple[str, tuple[int, ...]]], width: int, size: int) -
             x, y = gap, y + line
         places.append((x, y))
         x += needed + 2 * gap
-    page = Image.new('RGB', (width, y + line + gap), PAPER)
+    last = y if lines is None else (lines - 1) * line
+    page = Image.new('RGB', (width, last + line + gap), PAPER)
     draw = ImageDraw.Draw(page)
     for (name, colour), (x, y) in zip(entries, places, strict=True):
-        draw.rectangle((x, y, x + size - 1, y + size - 1), colour, INK)
-        draw.text((x + size + gap, y + size // 2), name, INK, font, anchor='lm')
+        if y <= last:
+            draw.rectangle((x, y, x + size - 1, y + size - 1), colour, INK)
+            draw.text((x + size + gap, y + size // 2), name, INK, font, anchor='lm')
     return np.array(page)
 
 

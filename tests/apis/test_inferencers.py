@@ -1,0 +1,167 @@
+"""Inference by name and by path, on images and folders."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from mmpretrain.apis import ImageClassificationInferencer
+from mmseg.apis import MMSegInferencer
+
+import vil_mm
+from vil_mm.apis import ClsInferencer, SegInferencer, segmentation
+from vil_mm.checkpoints import to_official
+from vil_mm.models.pretrained import CheckpointError
+
+WINDOWS = {'mode': 'slide', 'crop_size': [32, 32], 'stride': [16, 16]}
+
+TINY_CLASSIFIER = """
+_base_ = {base!r}
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, embed_dims=16, num_layers=4), img_size=64),
+    head=dict(in_channels=32, num_classes=3),
+)
+test_dataloader = dict(dataset=dict(metainfo=dict(classes=['cat', 'dog', 'fox'])))
+"""
+
+
+@pytest.fixture(scope='module')
+def segmentor(tmp_path_factory, write_tiny_config: Callable[[Path], Path]) -> tuple[Path, Path]:
+    """Config and weights of a tiny segmentor."""
+    config = write_tiny_config(tmp_path_factory.mktemp('segmentor'))
+    return config, save_weights(config, seed=0)
+
+
+@pytest.fixture(scope='module')
+def classifier(tmp_path_factory) -> tuple[Path, Path]:
+    """Config and weights of a tiny classifier."""
+    config = tmp_path_factory.mktemp('classifier') / 'tiny.py'
+    config.write_text(TINY_CLASSIFIER.format(base=str(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py')))
+    return config, save_weights(config, seed=0)
+
+
+def save_weights(config: Path, seed: int, **meta: object) -> Path:
+    cfg = Config.fromfile(config)
+    torch.manual_seed(seed)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = MODELS.build(cfg.model)
+    path = config.with_suffix('.pth')
+    torch.save({'state_dict': model.state_dict(), 'meta': meta}, path)
+    return path
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """A folder with two images and a text."""
+    folder = tmp_path / 'images'
+    folder.mkdir()
+    for seed, (name, size) in enumerate({'a.png': (40, 64, 3), 'b.jpg': (64, 50, 3)}.items()):
+        pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
+        cv2.imwrite(str(folder / name), pixels)
+    (folder / 'notes.txt').write_text('no image')
+    return folder
+
+
+def test_segments_a_folder_and_leaves_other_files_out(segmentor, images, tmp_path) -> None:
+    inferencer = SegInferencer(*segmentor, device='cpu', show_progress=False)
+    result = inferencer(str(images), out_dir=str(tmp_path / 'out'))
+    assert [labels.shape for labels in result['predictions']] == [(40, 64), (64, 50)]
+    assert sorted(path.name for path in (tmp_path / 'out/vis').iterdir()) == ['a.png', 'b.jpg']
+    assert len(list((tmp_path / 'out/pred').glob('*.png'))) == 2
+    assert inferencer.model.dataset_meta['classes'][0] == 'ground'
+
+
+def test_same_labels_as_the_inferencer_of_mmseg(segmentor, images) -> None:
+    config, weights = segmentor
+    image = str(images / 'a.png')
+    theirs = MMSegInferencer(str(config), str(weights), device='cpu', show_progress=False)
+    ours = SegInferencer(config, weights, device='cpu', show_progress=False)
+    assert (theirs(image)['predictions'] == ours(image)['predictions']).all()
+
+
+def test_large_images_are_predicted_in_tiles(segmentor, images, monkeypatch) -> None:
+    inferencer = SegInferencer(
+        *segmentor,
+        device='cpu',
+        show_progress=False,
+        cfg_options={
+            'model.test_cfg': {'mode': 'slide', 'crop_size': [32, 32], 'stride': [16, 16]}
+        },
+    )
+    whole = inferencer(str(images / 'a.png'), return_datasamples=False)['predictions']
+    monkeypatch.setattr(segmentation, 'LOGITS_LIMIT', 1000)
+    image = cv2.imread(str(images / 'a.png'))
+    (sample,) = inferencer.forward(inferencer.collate_fn([inferencer.pipeline(image)]))
+    assert 'seg_logits' not in sample  # tiles do not keep them
+    assert (sample.pred_sem_seg.data[0].numpy() == whole).all()
+    assert inferencer.model.test_cfg.mode == 'slide'
+
+
+def test_full_size_leaves_the_image_as_it_is(segmentor) -> None:
+    image = np.zeros((100, 150, 3), np.uint8)
+    scaled = SegInferencer(*segmentor, device='cpu')
+    full = SegInferencer(*segmentor, device='cpu', full_size=True)
+    assert scaled.pipeline(image)['inputs'].shape == (3, 64, 96)
+    assert full.pipeline(image)['inputs'].shape == (3, 100, 150)
+    assert full.model.test_cfg.mode == 'slide' and full.model.test_cfg.crop_size == (64, 64)
+
+
+def test_weights_of_another_model_are_refused(segmentor, classifier, tmp_path) -> None:
+    with pytest.raises(CheckpointError, match='does not fit'):
+        SegInferencer(segmentor[0], classifier[1], device='cpu')
+    with pytest.raises(CheckpointError, match='does not fit'):
+        ClsInferencer(classifier[0], segmentor[1], device='cpu')
+    with pytest.raises(FileNotFoundError, match='checkpoint not found'):
+        SegInferencer(segmentor[0], tmp_path / 'none.pth', device='cpu')
+
+
+def test_configs_of_the_other_task_are_refused(segmentor, classifier) -> None:
+    with pytest.raises(ValueError, match='ClsInferencer'):
+        SegInferencer(classifier[0], device='cpu')
+    with pytest.raises(ValueError, match='SegInferencer'):
+        ClsInferencer(segmentor[0], device='cpu')
+
+
+def test_by_name_without_weights() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # of mmseg, that the weights are random
+        inferencer = SegInferencer('upernet_vil_t_512x512_ade20k', device='cpu')
+    assert len(inferencer.model.dataset_meta['classes']) == 150
+    with pytest.raises(ValueError, match='did you mean'):
+        SegInferencer('upernet_vil_t_512x512_ade')
+
+
+def test_official_weights_of_a_classifier_work_as_they_are(classifier, images, tmp_path) -> None:
+    config, weights = classifier
+    official = tmp_path / 'official.th'
+    state = torch.load(weights, weights_only=True)['state_dict']
+    torch.save({'state_dict': to_official(state)}, official)
+    expected = ClsInferencer(config, weights, device='cpu')(str(images))
+    found = ClsInferencer(config, official, device='cpu')(str(images))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_allclose(one['pred_scores'], other['pred_scores'], atol=1e-6)
+    assert found[0]['pred_scores'].shape == (3,)
+
+
+def test_same_scores_as_the_inferencer_of_mmpretrain(classifier, images) -> None:
+    config, weights = classifier
+    image = str(images / 'a.png')
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        theirs = ImageClassificationInferencer(str(config), pretrained=str(weights), device='cpu')
+    ours = ClsInferencer(config, weights, device='cpu', classes=['cat', 'dog', 'fox'])
+    (one,), (other,) = theirs(image), ours(image)
+    assert (one['pred_scores'] == other['pred_scores']).all()
+    assert other['pred_class'] in ('cat', 'dog', 'fox')
+
+
+def test_folder_without_images(segmentor, tmp_path) -> None:
+    inferencer = SegInferencer(*segmentor, device='cpu')
+    with pytest.raises(ValueError, match='no image in'):
+        inferencer(str(tmp_path))

@@ -1,0 +1,104 @@
+"""What is installed and what of it works: ``python -m vil_mm`` or ``vil-mm``.
+
+``--models [PATTERN]`` lists the names of the model zoo instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import platform
+from importlib import metadata
+
+import torch
+
+import vil_mm
+from vil_mm.apis import list_models
+
+# what is imported -> the packages that may bring it
+PACKAGES = {
+    'torch': ('torch',),
+    'torchvision': ('torchvision',),
+    'mmengine': ('onedl-mmengine', 'mmengine'),
+    'mmcv': ('onedl-mmcv', 'mmcv', 'mmcv-lite'),
+    'mmseg': ('onedl-mmsegmentation', 'mmsegmentation'),
+    'mmpretrain': ('onedl-mmpretrain', 'mmpretrain'),
+    'mmdet': ('onedl-mmdetection', 'mmdet'),
+    'triton': ('triton',),
+    'onnxruntime': ('onnxruntime', 'onnxruntime-gpu'),
+}
+
+
+def version_of(module: str) -> str:
+    """Version and package of an imported name, or that it is absent."""
+    for package in PACKAGES[module]:
+        try:
+            return f'{metadata.version(package)} ({package})'
+        except metadata.PackageNotFoundError:
+            continue
+    return 'not installed'
+
+
+def operators_of_mmcv() -> str:
+    """Whether this mmcv has compiled operators, which mmdetection and some heads need."""
+    if importlib.util.find_spec('mmcv._ext') is None:
+        return 'not compiled: segmentation and classification work, mmdetection does not'
+    try:
+        importlib.import_module('mmcv._ext')
+    except ImportError as error:  # built for another torch
+        return f'compiled, but do not load: {error}'
+    return 'compiled'
+
+
+def fused_kernels() -> str:
+    """Whether the mLSTM runs as fused kernels here."""
+    if importlib.util.find_spec('triton') is None:
+        return 'no: Triton is not installed; plain PyTorch runs instead'
+    if not torch.cuda.is_available():
+        return 'no: there is no CUDA GPU; plain PyTorch runs instead'
+    return 'yes, on CUDA tensors'
+
+
+def gpus() -> str:
+    """The GPUs that torch sees."""
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        return 'none' + ('' if built else ', and this torch is built without CUDA')
+    properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    return ', '.join(f'{gpu.name} ({gpu.total_memory / 1024**3:.0f} GiB)' for gpu in properties)
+
+
+def report() -> dict[str, str]:
+    """All that is told, by topic."""
+    return {
+        'vil_mm': vil_mm.__version__,
+        'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
+        **{module: version_of(module) for module in PACKAGES},
+        'operators of mmcv': operators_of_mmcv(),
+        'GPUs': gpus(),
+        'fused kernels': fused_kernels(),
+        'configs': f'{vil_mm.CONFIG_DIR} ({len(list_models())} models)',
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog='vil-mm', description=__doc__)
+    parser.add_argument(
+        '--models', nargs='?', const='*', metavar='PATTERN', help="list models, as 'upernet_*'"
+    )
+    args = parser.parse_args()
+    if args.models is None:
+        lines = report()
+        width = max(map(len, lines))
+        print(*(f'{topic:{width}}  {text}' for topic, text in lines.items()), sep='\n')
+        return
+    found = list_models(args.models)
+    if not found:
+        parser.exit(1, f'vil-mm: no model matches {args.models!r}\n')
+    print(*found, sep='\n')
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,102 @@
+"""Classification of images, by mmpretrain's inferencer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.registry import DefaultScope
+from mmengine.runner import load_checkpoint
+from mmpretrain.apis import ImageClassificationInferencer
+from mmpretrain.visualization import UniversalVisualizer
+from torch import Tensor
+
+from vil_mm.apis.images import list_images, read_image
+from vil_mm.apis.zoo import find_config
+from vil_mm.checkpoints import is_official
+from vil_mm.models.fit import check_fit
+from vil_mm.models.pretrained import convert, data_only, read_state_dict
+
+
+class ClsInferencer(ImageClassificationInferencer):
+    """mmpretrain's inferencer for models of this package's zoo, and any config file.
+
+    ``ClsInferencer('vil_t_in1k_eval', 'vil2_tiny16_e800_in1k.th')('dog.jpg')`` gives a list with
+    one dict an image: ``pred_class``, ``pred_label``, ``pred_score`` and ``pred_scores``; see
+    ``ImageClassificationInferencer.__call__``. What differs from the parent:
+
+    - names are looked up in this package's zoo;
+    - the authors' files can be named as they are;
+    - weights that do not fit the model are refused, and files that are more than data;
+    - a folder may hold other files than images.
+
+    Args:
+        model: A name of the zoo or the path of a config file.
+        weights: A checkpoint of the model, or a file of the authors' release. Without one the
+            weights are random.
+        device: 'cpu', 'cuda', ...; by default the best that there is.
+        classes: Names of the classes; by default those of the checkpoint or the config's data set.
+        cfg_options: Overrides of the config.
+
+    Raises:
+        FileNotFoundError: The config or the weights are not there.
+        ValueError: No model has that name, the config is not one of a classifier, or the weights
+            do not fit it (``CheckpointError``).
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        *,
+        classes: Sequence[str] | None = None,
+        cfg_options: dict | None = None,
+    ) -> None:
+        cfg = Config.fromfile(find_config(model))
+        cfg.merge_from_dict(cfg_options or {})
+        if cfg.get('default_scope') != 'mmpretrain':
+            raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
+        state = None if weights is None else read_state_dict(str(weights))
+        cfg.model.backbone.init_cfg = None
+        with DefaultScope.overwrite_default_scope('mmpretrain'):  # the parent takes what is there
+            super().__init__(cfg, pretrained=False, device=device or get_device(), classes=classes)
+        meta = {} if state is None else self._load(state, str(weights))
+        self.classes = classes or meta.get('classes') or self.classes
+
+    def draw(self, image: str | Path | np.ndarray, **_: object) -> np.ndarray:
+        """Classify one image and write the class over it.
+
+        Args:
+            image: File, or array ``(H, W, 3)``, uint8, BGR.
+
+        Returns:
+            The picture ``(H, W, 3)``, uint8, RGB.
+        """
+        image = image if isinstance(image, np.ndarray) else read_image(image)
+        (sample,) = self.forward(next(iter(self.preprocess([image]))))
+        visualizer = UniversalVisualizer()
+        return visualizer.visualize_cls(
+            mmcv.bgr2rgb(image), sample, classes=self.classes, draw_gt=False
+        )
+
+    def _load(self, state: Mapping[str, Tensor], source: str) -> dict:
+        """Load weights; what a checkpoint of ours notes about its data set comes back."""
+        if is_official(state):
+            state = convert(state, source)
+            check_fit(state, self.model.state_dict(), source)
+            self.model.load_state_dict(state, strict=False)
+            return {}
+        check_fit(state, self.model.state_dict(), source)
+        with data_only():
+            checkpoint = load_checkpoint(self.model, source, map_location='cpu')
+        return checkpoint.get('meta', {}).get('dataset_meta') or {}
+
+    def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
+        if isinstance(inputs, str | Path):
+            return [str(path) for path in list_images(inputs)]
+        return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]

@@ -1,0 +1,154 @@
+"""Predictions drawn over images, folders of images and videos, written as files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import mmcv
+import numpy as np
+from mmengine.utils import track_iter_progress
+
+from vil_mm.apis.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images
+
+LEGEND_LINES = 3  # of a video, whose pictures have one size
+
+
+class Drawer(Protocol):
+    """What ``SegInferencer`` and ``ClsInferencer`` have in common."""
+
+    def draw(
+        self,
+        image: str | Path | np.ndarray,
+        *,
+        side_by_side: bool = False,
+        legend_lines: int | None = None,
+    ) -> np.ndarray:
+        """Draw the prediction for an image: RGB, uint8."""
+
+
+def plan(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
+    """Say which files will be read and written, before a model is built.
+
+    Args:
+        source: Image, folder or video (by its ending).
+        out: For one image or a video a file with such an ending, or a folder; for a folder of
+            images a folder. In folders, pictures have the images' names and are PNG; videos are
+            MP4.
+
+    Returns:
+        Pairs of a source and its target.
+
+    Raises:
+        FileNotFoundError: There is no such source.
+        ValueError: It holds no image, or ``out`` does not fit it or would replace it.
+    """
+    source, out = Path(source), Path(out)
+    if _is_video(source):
+        if not source.is_file():
+            raise FileNotFoundError(f'no such video: {source} (looked from {Path.cwd()})')
+        return [(source, _target(source, out, '.mp4', ('.mp4',)))]
+    images = list_images(source)
+    if not source.is_dir():
+        return [(source, _target(source, out, '.png', IMAGE_SUFFIXES))]
+    if out.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or out.is_file():
+        raise ValueError(f'{source} is a folder: --out has to be a folder, got {out}')
+    return list(zip(images, _distinct_targets(images, out), strict=True))
+
+
+def draw_all(
+    inferencer: Drawer, pairs: Sequence[tuple[Path, Path]], *, side_by_side: bool = False
+) -> None:
+    """Predict images and videos and write the pictures.
+
+    Folders are made. A file appears when it is complete.
+
+    Args:
+        inferencer: A ``SegInferencer`` or ``ClsInferencer``.
+        pairs: What :func:`plan` returns.
+        side_by_side: Put the image beside its prediction.
+
+    Raises:
+        ValueError: A file is no image or video, or damaged; what was drawn before it stays.
+    """
+    for source, target in track_iter_progress(pairs, file=sys.stderr) if len(pairs) > 1 else pairs:
+        if _is_video(source):
+            _draw_video(inferencer, source, target, side_by_side)
+            continue
+        picture = inferencer.draw(source, side_by_side=side_by_side)
+        with _complete(target) as unfinished:
+            mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _target(source: Path, out: Path, suffix: str, known: Sequence[str]) -> Path:
+    """The file to write for one source: ``out`` itself, or one in the folder ``out``."""
+    if out.suffix and not out.is_dir():
+        if out.suffix.lower() not in known:
+            raise ValueError(f'--out {out}: expected a folder or a file *{" or *".join(known)}')
+        target = out
+    else:
+        target = out / f'{source.stem}{suffix}'
+    if target.exists() and source.exists() and target.samefile(source):
+        raise ValueError(f'--out would replace the source itself: {target}')
+    return target
+
+
+def _distinct_targets(images: list[Path], folder: Path) -> list[Path]:
+    """One PNG an image; images of one name and different endings keep their endings in it."""
+    stems = [image.stem for image in images]
+    names = [x.stem if stems.count(x.stem) == 1 else x.name for x in images]
+    targets = [folder / f'{name}.png' for name in names]
+    if folder.exists() and folder.samefile(images[0].parent):
+        raise ValueError(f'--out is the folder of the images themselves: {folder}')
+    return targets
+
+
+def _draw_video(inferencer: Drawer, source: Path, target: Path, side_by_side: bool) -> None:
+    video = mmcv.VideoReader(str(source))
+    if video.frame_cnt < 1:  # OpenCV's counts are below 0 for what is no video
+        raise ValueError(f'not a video, or one without frames that OpenCV can read: {source}')
+    with _complete(target) as unfinished, _writer(unfinished, video.fps) as write:
+        for frame in track_iter_progress((video, len(video)), file=sys.stderr):
+            write(inferencer.draw(frame, side_by_side=side_by_side, legend_lines=LEGEND_LINES))
+
+
+@contextmanager
+def _complete(target: Path) -> Iterator[Path]:
+    """A file to write instead of ``target``, which takes its place at the end if nothing fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f'.unfinished-{target.name}')
+    try:
+        yield unfinished
+        unfinished.replace(target)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def _writer(path: Path, fps: float) -> Iterator:
+    """A function that adds pictures ``(H, W, 3)``, RGB, to an MP4; the first one sets the size."""
+    writer = None
+
+    def write(picture: np.ndarray) -> None:
+        nonlocal writer
+        height, width = (side + side % 2 for side in picture.shape[:2])  # the codec wants even ones
+        if writer is None:
+            code = cv2.VideoWriter_fourcc(*'mp4v')
+            writer = cv2.VideoWriter(str(path), code, fps or 25.0, (width, height))
+        missing = height - picture.shape[0], width - picture.shape[1]
+        padded = np.pad(picture, ((0, missing[0]), (0, missing[1]), (0, 0)), constant_values=255)
+        writer.write(mmcv.rgb2bgr(padded))
+
+    try:
+        yield write
+    finally:
+        if writer is not None:
+            writer.release()

@@ -1,0 +1,164 @@
+"""Segmentation of images, by mmsegmentation's inferencer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import mmcv
+import numpy as np
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.device import get_device
+from mmengine.logging import print_log
+from mmseg.apis import MMSegInferencer
+from mmseg.registry import DATASETS
+from mmseg.structures import SegDataSample
+from torch import nn
+
+from vil_mm.apis.images import list_images, read_image
+from vil_mm.apis.zoo import find_config
+from vil_mm.engine.checks import check_checkpoint
+from vil_mm.models.fit import check_fit
+from vil_mm.models.pretrained import data_only
+
+LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
+
+
+class SegInferencer(MMSegInferencer):
+    """mmsegmentation's inferencer for models of this package's zoo, and any config file.
+
+    ``SegInferencer('upernet_vil_t_512x512_ade20k', 'CHECKPOINT')('street.jpg', out_dir='out')``
+    segments an image, a list of images (files or arrays ``(H, W, 3)`` in BGR) or a folder, and
+    writes pictures and label maps; see ``MMSegInferencer.__call__``. What differs from the parent:
+
+    - names are looked up in this package's zoo;
+    - weights that do not fit the model are refused, and files that are more than data;
+    - class names are those of the checkpoint or, without one, of the config's data set;
+    - a folder may hold other files than images;
+    - images whose logits would take more than 2 GiB are predicted in tiles, see
+      ``TiledEncoderDecoder``.
+
+    Args:
+        model: A name of the zoo or the path of a config file.
+        weights: A checkpoint of the model. Without one the weights are random, with a warning.
+        device: 'cpu', 'cuda', ...; by default the best that there is.
+        full_size: Leave out the test pipeline's resizing, and predict by windows of the size that
+            the model was trained on: for images much larger than those.
+        cfg_options: Overrides of the config, as ``{'model.test_cfg.mode': 'whole'}``.
+        show_progress: Show a progress bar.
+
+    Raises:
+        FileNotFoundError: The config or the weights are not there.
+        ValueError: No model has that name, the config is not one of segmentation, or the weights
+            do not fit it (``CheckpointError``).
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        weights: str | Path | None = None,
+        device: str | None = None,
+        *,
+        full_size: bool = False,
+        cfg_options: dict | None = None,
+        show_progress: bool = True,
+    ) -> None:
+        cfg = Config.fromfile(find_config(model))
+        cfg.merge_from_dict(cfg_options or {})
+        if cfg.get('default_scope') != 'mmseg' or 'decode_head' not in cfg.model:
+            raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
+        self.weights = None if weights is None else str(weights)
+        if self.weights is not None:
+            check_checkpoint(self.weights)
+        cfg.visualizer = ConfigDict(type='SegPanelVisualizer', name='inference')
+        cfg.model.backbone.init_cfg = None
+        _use_windows(cfg, full_size)
+        device = device or get_device()
+        with data_only():
+            super().__init__(cfg, self.weights, device=device, show_progress=show_progress)
+
+    def draw(
+        self,
+        image: str | Path | np.ndarray,
+        *,
+        side_by_side: bool = False,
+        legend_lines: int | None = None,
+    ) -> np.ndarray:
+        """Segment one image and draw the classes over it, with a legend.
+
+        Args:
+            image: File, or array ``(H, W, 3)``, uint8, BGR.
+            side_by_side: Put the image itself beside the result.
+            legend_lines: See ``SegPanelVisualizer.compose``.
+
+        Returns:
+            The picture ``(H', W', 3)``, uint8, RGB.
+        """
+        image = image if isinstance(image, np.ndarray) else read_image(image)
+        (sample,) = self.forward(self.collate_fn([self.pipeline(image)]))
+        self.visualizer.set_dataset_meta(**self.model.dataset_meta)
+        return self.visualizer.compose(
+            mmcv.bgr2rgb(image), sample, with_image=side_by_side, legend_lines=legend_lines
+        )
+
+    def forward(self, inputs: dict, **kwargs) -> Sequence[SegDataSample]:
+        """Predict a batch; in tiles if its logits would be too large."""
+        mode = self.model.test_cfg.mode
+        if self._logits_bytes(inputs) > LOGITS_LIMIT and mode != 'tiled':
+            print_log(
+                f'The logits of this image would take {self._logits_bytes(inputs) / 1024**3:.1f} '
+                f'GiB: it is predicted in tiles of {self.model.test_cfg.crop_size}',
+                logger='current',
+            )
+            self.model.test_cfg.mode = 'tiled'
+        try:
+            return super().forward(inputs, **kwargs)
+        finally:
+            self.model.test_cfg.mode = mode
+
+    def _logits_bytes(self, inputs: dict) -> int:
+        """Bytes of the larger of an image's logits: as it is fed, and at its original size."""
+        fed = [image.shape[-2:] for image in inputs['inputs']]
+        original = [sample.ori_shape for sample in inputs['data_samples']]
+        pixels = max(height * width for height, width in [*fed, *original])
+        return 4 * self.model.decode_head.out_channels * pixels
+
+    def _load_weights_to_model(
+        self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
+    ) -> None:
+        if checkpoint is not None:
+            stored = checkpoint.get('state_dict', checkpoint)
+            check_fit(stored, model.state_dict(), self.weights)
+        super()._load_weights_to_model(model, checkpoint, cfg)
+        if 'dataset_meta' not in (checkpoint or {}).get('meta', {}):
+            model.dataset_meta = _dataset_meta(cfg)
+
+    def _init_collate(self, cfg: ConfigDict) -> Callable:
+        return pseudo_collate  # the parent looks for it with a warning
+
+    def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
+        if isinstance(inputs, str | Path):
+            return [str(path) for path in list_images(inputs)]
+        return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]
+
+
+def _use_windows(cfg: Config, full_size: bool) -> None:
+    """Have the segmentor able to predict in tiles and, for ``full_size``, by windows."""
+    model, test_cfg = cfg.model, cfg.model.setdefault('test_cfg', ConfigDict(mode='whole'))
+    if model.type.removeprefix('mmseg.') == 'EncoderDecoder':
+        model.type = 'TiledEncoderDecoder'
+    if not test_cfg.get('crop_size'):
+        size = model.data_preprocessor.get('size') or (512, 512)
+        test_cfg.update(crop_size=tuple(size), stride=tuple(2 * side // 3 for side in size))
+    if full_size:
+        test_cfg.mode = 'slide'
+        pipeline = cfg.test_dataloader.dataset.pipeline
+        cfg.test_dataloader.dataset.pipeline = [x for x in pipeline if 'Resize' not in x.type]
+
+
+def _dataset_meta(cfg: ConfigDict) -> dict:
+    """Classes and colours of the config's test data."""
+    dataset = cfg.test_dataloader.dataset
+    meta = {**DATASETS.get(dataset.type).METAINFO, **(dataset.get('metainfo') or {})}
+    return {'classes': meta.get('classes'), 'palette': meta.get('palette')}

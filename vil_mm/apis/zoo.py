@@ -1,0 +1,103 @@
+"""The model zoo: the records of ``model-index.yml``, one or more for every config."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from mmengine.fileio import load
+
+import vil_mm
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """One model of the zoo.
+
+    Attributes:
+        name: Unique name, that of the config file without ``.py`` in all but a few records, where
+            one config serves several files of weights.
+        config: The config file.
+        task: 'Semantic Segmentation', 'Image Classification' or 'Object Detection'.
+        dataset: What the scores are measured on.
+        metrics: Scores in percent by name; empty if none are known.
+        metadata: Parameters, FLOPs, training data, where the scores come from.
+        official_weights: File of the authors' release that the scores belong to, if it is one.
+    """
+
+    name: str
+    config: Path
+    task: str
+    dataset: str
+    metrics: dict[str, float]
+    metadata: dict[str, object]
+    official_weights: str | None
+
+
+def list_models(pattern: str = '*', task: str | None = None) -> list[str]:
+    """Names of the zoo's models.
+
+    Args:
+        pattern: Shell pattern, as in ``'upernet_vil_*_ade20k'``.
+        task: Only those of one task, see :class:`ModelRecord`.
+    """
+    return [
+        record.name
+        for record in _records().values()
+        if fnmatch.fnmatch(record.name, pattern.lower()) and task in (None, record.task)
+    ]
+
+
+def find_model(name: str) -> ModelRecord:
+    """The record of a name; case does not matter.
+
+    Raises:
+        ValueError: There is none; names the closest.
+    """
+    records = _records()
+    if name.lower() in records:
+        return records[name.lower()]
+    close = difflib.get_close_matches(name.lower(), records, n=3)
+    hint = f'; did you mean {" or ".join(close)}?' if close else ''
+    raise ValueError(
+        f'no model is called {name!r}{hint} vil_mm.apis.list_models() lists all, and a path to a '
+        'config file works as well'
+    )
+
+
+def find_config(name_or_path: str | Path) -> Path:
+    """A config file, by its path or by a model's name.
+
+    Raises:
+        FileNotFoundError: It reads like a path, and there is no such file.
+        ValueError: It reads like a name, and there is no such model.
+    """
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    if Path(name_or_path).suffix or len(Path(name_or_path).parts) > 1:
+        raise FileNotFoundError(f'config not found: {name_or_path} (looked from {Path.cwd()})')
+    return find_model(str(name_or_path)).config
+
+
+@lru_cache
+def _records() -> dict[str, ModelRecord]:
+    root = vil_mm.CONFIG_DIR.parent
+    index = load(root / 'model-index.yml')
+    entries = [entry for file in index['Import'] for entry in load(root / file)['Models']]
+    return {entry['Name'].lower(): _record(root, entry) for entry in entries}
+
+
+def _record(root: Path, entry: dict) -> ModelRecord:
+    (result,) = entry['Results']
+    return ModelRecord(
+        name=entry['Name'],
+        config=root / entry['Config'],
+        task=result['Task'],
+        dataset=result['Dataset'],
+        metrics=result['Metrics'],
+        metadata=entry['Metadata'],
+        official_weights=entry.get('Converted From', {}).get('Weights'),
+    )
