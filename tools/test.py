@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints its mIoU or accuracy."""
+"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints mIoU, accuracy or mAP."""
 
 import vil_mm  # noqa: F401  registers models, data sets and hooks
 from vil_mm.datasets import DatasetError
@@ -14,13 +14,15 @@ def main() -> None:
     parser.add_argument(
         '--out',
         metavar='DIR',
-        help='write predicted label maps or, of a classifier, predictions.pkl to DIR',
+        help='write predicted label maps, predictions.pkl of a classifier, or COCO results of a '
+        'detector to DIR',
     )
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
         help='draw predictions: of segmentation beside input and ground truth, in '
-        'DIR/vis_data/vis_image; of a classifier on the images, in DIR',
+        'DIR/vis_data/vis_image; of a classifier on the images, in DIR; of a detector beside the '
+        'ground truth, in DIR',
     )
     parser.add_argument(
         '--protocol',

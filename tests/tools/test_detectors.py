@@ -63,7 +63,7 @@ val_dataloader = dict(
     dataset=dict(data_root={data!r}, pipeline=test_pipeline),
 )
 test_dataloader = val_dataloader
-train_cfg = dict(max_iters=4, val_interval=2)
+train_cfg = dict(max_iters=4, val_interval=4)
 param_scheduler = [dict(type='LinearLR', start_factor=0.5, by_epoch=False, begin=0, end=4)]
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.8))
 default_hooks = dict(
