@@ -1,0 +1,140 @@
+"""Times and memory of whole models: what is run, what a row says, what is drawn."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from mmengine.config import Config
+from PIL import Image
+
+from vil_mm.analysis import model_speed
+from vil_mm.analysis.compare import compare_models, plot_comparison, table
+from vil_mm.analysis.model_speed import Setting, describe, measure_model
+from vil_mm.analysis.speed import environment, peak_memory, take_turns, timer_of, versions, write
+from vil_mm.engine.launch import read_config
+
+
+@pytest.fixture
+def cfg(tiny_config) -> Config:
+    return read_config(str(tiny_config))
+
+
+def classifier() -> Config:
+    """Two layers of 16 channels, ten classes, no optimizer."""
+    arch = {'embed_dims': 16, 'num_layers': 2}
+    backbone = {'type': 'VisionLSTM', 'arch': arch, 'out_type': 'avg'}
+    head = {'type': 'LinearClsHead', 'num_classes': 10, 'in_channels': 16}
+    model = {'type': 'ImageClassifier', 'backbone': backbone, 'head': head}
+    return Config({'model': model, 'default_scope': 'mmpretrain'})
+
+
+def test_prediction(cfg) -> None:
+    seen = []
+    row = measure_model(
+        cfg, (64, 96), Setting(batch_size=2, repeat=3), None, lambda: seen.append(1)
+    )
+    assert (row['height'], row['width'], len(seen)) == (64, 96, 3)
+    assert 0 < row['ms'] <= row['ms_p90']
+    assert row['images_per_s'] == pytest.approx(2e3 / row['ms'])
+    assert row['peak_MiB'] >= 4 * row['parameters'] * 1e6 / 2**20, 'weights are counted'
+    assert row['GMAC'] > 0
+    text = describe(row, Setting(batch_size=2, repeat=3))
+    assert 'prediction of 2 x 64 x 96 pixels, 3 calls' in text and 'resident set' in text
+
+
+@pytest.mark.parametrize('kind', ['segmentor', 'classifier'])
+def test_training_step_updates_weights(cfg, kind, monkeypatch) -> None:
+    cfg, models = cfg if kind == 'segmentor' else classifier(), []
+    build = model_speed.build_model
+    monkeypatch.setattr(
+        model_speed, 'build_model', lambda *args: models.append(build(*args)) or models[-1]
+    )
+    before = []
+    training = model_speed._training
+    monkeypatch.setattr(
+        model_speed,
+        '_training',
+        lambda model, *args: (
+            before.extend(p.clone() for p in model.parameters()) or training(model, *args)
+        ),
+    )
+    row = measure_model(cfg, (64, 64), Setting(batch_size=2, repeat=1, train_step=True))
+    changed = [not torch.equal(a, b) for a, b in zip(before, models[0].parameters(), strict=True)]
+    assert sum(changed) > 0.8 * len(changed) and 'GMAC' not in row
+
+
+def test_autocast_is_used(monkeypatch) -> None:
+    seen = []
+    head = model_speed.build_model(classifier()).head
+    monkeypatch.setattr(
+        type(head), 'predict', lambda *_: seen.append(torch.is_autocast_enabled('cpu'))
+    )
+    measure_model(classifier(), (32, 32), Setting(repeat=1, amp='bfloat16'))
+    assert seen and all(seen)
+
+
+def test_checkpoint(cfg, tmp_path) -> None:
+    model = model_speed.build_model(cfg)
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'own.pth')
+    measure_model(cfg, (64, 64), Setting(repeat=1), str(tmp_path / 'own.pth'))
+    torch.save({'state_dict': {'nothing': torch.zeros(1)}}, tmp_path / 'other.pth')
+    with pytest.raises(ValueError, match='does not fit the config: it lacks backbone'):
+        measure_model(cfg, (64, 64), Setting(repeat=1), str(tmp_path / 'other.pth'))
+
+
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        ({'batch_size': 0}, '--batch-size 0: expected 1'),
+        ({'repeat': 0}, '--repeat 0: expected 1'),
+        ({'amp': 'float16'}, '--amp float16 needs --device cuda'),
+    ],
+)
+def test_settings_out_of_range(options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        Setting(**options).check()
+
+
+def test_comparison(tmp_path) -> None:
+    """A size that fails is a row with its reason, and is left out of the picture."""
+    other = classifier()
+    other.model.backbone.patch_size = 8
+    done = []
+    configs = {'coarse': classifier(), 'fine': other}
+    rows = compare_models(configs, [32, 64], Setting(repeat=1), lambda: done.append(1))
+    assert [(row['config'], row['side']) for row in rows] == [
+        ('coarse', 32), ('coarse', 64), ('fine', 32), ('fine', 64),
+    ]  # fmt: skip
+    assert len(done) == 4 and rows[2]['GMAC'] > rows[0]['GMAC']
+    rows[3] = {'config': 'fine', 'side': 64, 'reason': 'RuntimeError: no'}
+    lines = list(table(rows))
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ['coarse', '32'], ['fine', '32'], ['coarse', '64'], ['fine', '64'],
+    ]  # fmt: skip
+    assert lines[-1].endswith('RuntimeError: no')
+    with Image.open(plot_comparison(rows, Setting(repeat=1), tmp_path / 'new/c.png')) as picture:
+        assert picture.size == (1650, 690)
+    with pytest.raises(ValueError, match='nothing was measured: RuntimeError: no'):
+        plot_comparison(rows[3:], Setting(), tmp_path / 'd.png')
+
+
+def test_rows_are_kept_with_the_machine(tmp_path) -> None:
+    path = write(tmp_path / 'a' / 'rows.json', [{'ms': 1.0}, {'reason': 'x'}], environment('cpu'))
+    kept = json.loads(path.read_text())
+    assert kept['rows'][1] == {'reason': 'x'} and kept['machine']['torch'] == torch.__version__
+    assert {'device', 'threads', 'commit', 'date', 'command'} <= kept['machine'].keys()
+    assert path.with_suffix('.csv').read_text().startswith('ms,reason,device')
+    assert versions()['python']
+
+
+def test_memory_of_a_call_is_what_it_allocates() -> None:
+    size = 32 * 2**20
+    assert peak_memory(lambda: torch.ones(size // 4).sum(), 'cpu') == pytest.approx(32, abs=4)
+
+
+def test_time_is_that_of_the_call() -> None:
+    calls = []
+    assert timer_of('cpu')(lambda: calls.append(1)) >= 0 and calls == [1]
+    assert take_turns({'a': lambda: None}, 0, 'cpu')['a'] < 1e-3
