@@ -6,6 +6,7 @@ import argparse
 import os
 
 from mmengine.config import Config, DictAction
+from mmengine.utils import ProgressBar
 
 from vil_mm.engine.launch import read_config
 
@@ -29,3 +30,13 @@ def config_of(args: argparse.Namespace) -> Config:
     return read_config(
         args.config, work_dir=args.work_dir, launcher=args.launcher, options=args.cfg_options
     )
+
+
+class LazyBar:
+    """A progress bar that begins with the first step, when the number of all is known."""
+
+    bar: ProgressBar | None = None
+
+    def __call__(self, total: int) -> None:
+        self.bar = self.bar or ProgressBar(total)
+        self.bar.update()

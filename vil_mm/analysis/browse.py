@@ -1,0 +1,193 @@
+"""What a model sees of a data set: images as loaded, as augmented, and every step between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import mmcv
+import numpy as np
+import torch
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmengine.registry import DATASETS
+from mmengine.structures import PixelData
+from mmpretrain.structures import DataSample
+from mmpretrain.visualization import UniversalVisualizer
+from mmseg.structures import SegDataSample
+from PIL import Image, ImageDraw, ImageFont
+
+from vil_mm.analysis.whole_model import scope_of
+from vil_mm.datasets.replay import SeededIndex, mix_seeds
+from vil_mm.engine.checks import check_data
+from vil_mm.engine.visualizer import SegPanelVisualizer
+
+MODES = ('original', 'transformed', 'concat', 'pipeline')
+GAP = 12  # pixels between the pictures of one image
+CLASS_SIDE = 256  # short side in pixels at which classification images are drawn
+Step = tuple[np.ndarray, np.ndarray | None]  # image (H, W, 3), BGR; labels (H, W) or the class
+
+
+def browse(
+    cfg: Config,
+    folder: str | Path,
+    *,
+    phase: str = 'train',
+    mode: str = 'transformed',
+    number: int | None = None,
+    progress: Callable[[int], None] = lambda total: None,
+) -> list[Path]:
+    """Draw images of a config's data set into PNG files.
+
+    Segmentation: image and labels side by side over a legend. Classification: the image with its
+    class. What the data preprocessor does to a batch (padding, mixup, cutmix, normalisation) comes
+    later and is not seen.
+
+    Args:
+        cfg: What ``read_config`` returned, of a segmentor or classifier.
+        folder: To write to.
+        phase: 'train', 'val' or 'test': whose data set and pipeline.
+        mode: 'original' as loaded, 'transformed' as the pipeline leaves it, 'concat' both,
+            'pipeline' after every transform that changes the image.
+        number: How many images, from the first; None for all.
+        progress: Is called after each image with the number of all.
+
+    Returns:
+        The files.
+
+    Raises:
+        FileNotFoundError: The data are not there.
+        ValueError: The config has no such phase, or there are no images.
+    """
+    if not cfg.get(f'{phase}_dataloader'):
+        raise ValueError(f'{cfg.filename}: no {phase}_dataloader, which --phase {phase} asks for')
+    if number is not None and number < 1:
+        raise ValueError(f'--show-number {number}: expected 1 or more')
+    check_data(cfg, phase)
+    with scope_of(cfg):
+        dataset = DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
+        draw = _drawer(cfg, dataset)
+    total = min(len(dataset), number or len(dataset))
+    if total == 0:
+        raise ValueError(f'the {phase} data set has no images')
+    files = []
+    for index in range(total):
+        inner, own = _innermost(dataset, index)
+        steps = _chosen(_steps(inner, own, index), mode)
+        pictures = [_titled(draw(*step), name) for name, step in steps.items()]
+        stem = Path(inner.get_data_info(own).get('img_path', '')).stem
+        files.append(Path(folder, f'{index:05d}_{stem}.png'))
+        mmcv.imwrite(mmcv.rgb2bgr(_below_each_other(pictures)), str(files[-1]))
+        progress(total)
+    return files
+
+
+def _innermost(dataset: BaseDataset, index: int) -> tuple[BaseDataset, int]:
+    """The data set inside wrappers such as ConcatDataset and RepeatDataset, and the index there."""
+    for part in getattr(dataset, 'datasets', []):
+        if index < len(part):
+            return _innermost(part, index)
+        index -= len(part)
+    if hasattr(dataset, 'dataset'):
+        return _innermost(dataset.dataset, index % len(dataset.dataset))
+    return dataset, index
+
+
+def _steps(dataset: BaseDataset, index: int, seed: int) -> dict[str, Step]:
+    """Image and target after each transform that changes one of them, up to the packing.
+
+    Raises:
+        ValueError: The pipeline refuses the image, as it may by returning None, at every try.
+    """
+    for attempt in range(20):
+        data, steps = dataset.get_data_info(index), {}
+        data['sample_idx'] = SeededIndex(index, mix_seeds(seed, attempt))
+        for transform in dataset.pipeline.transforms:
+            before = _step(data)
+            data = transform(data)
+            if data is None or 'inputs' in data:
+                break
+            after = _step(data)
+            if after is not None and not _same(before, after):
+                steps[f'{len(steps) + 1} {type(transform).__name__}'] = after
+        if data is not None and steps:
+            return steps
+    raise ValueError(f'the pipeline refuses image {index} or loads none')
+
+
+def _step(data: dict) -> Step | None:
+    if 'img' not in data:
+        return None
+    target = data.get('gt_seg_map', data.get('gt_label'))
+    return data['img'].copy(), np.array(target) if target is not None else None
+
+
+def _same(before: Step | None, after: Step) -> bool:
+    return before is not None and all(
+        (x is None) == (y is None) and np.array_equal(x, y)
+        for x, y in zip(before, after, strict=True)
+    )
+
+
+def _chosen(steps: dict[str, Step], mode: str) -> dict[str, Step]:
+    """What a mode shows; loading may take two transforms, that of the image and of its labels."""
+    if mode == 'pipeline':
+        return steps
+    loaded = [step for name, step in steps.items() if 'Load' in name] or list(steps.values())[:1]
+    first, last = loaded[-1], list(steps.values())[-1]
+    shown = {'original': first, 'transformed': last}
+    return shown if mode == 'concat' else {mode: shown[mode]}
+
+
+def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
+    """What draws an image ``(H, W, 3)``, BGR, with its target: RGB, uint8."""
+    if cfg.get('default_scope') == 'mmpretrain':
+        universal = UniversalVisualizer()
+        classes = dataset.metainfo.get('classes')
+
+        def draw(image: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+            sample = DataSample()
+            if target is not None:
+                sample.set_gt_label(target)
+            return universal.visualize_cls(
+                _rgb(image), sample, classes=classes, draw_pred=False, resize=CLASS_SIDE
+            )
+
+        return draw
+    panels = SegPanelVisualizer('browse')
+    panels.dataset_meta = dataset.metainfo
+
+    def draw_panels(image: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+        sample = SegDataSample()
+        if target is not None:
+            sample.gt_sem_seg = PixelData(data=torch.from_numpy(target[None].astype(np.int64)))
+        panels.add_datasample('browse', _rgb(image), sample, draw_pred=False)
+        return panels.get_image()
+
+    return draw_panels
+
+
+def _rgb(image: np.ndarray) -> np.ndarray:
+    """A copy in the order that visualizers draw, for images are loaded as BGR."""
+    return np.ascontiguousarray(image[..., ::-1]).clip(0, 255).astype(np.uint8)
+
+
+def _titled(picture: np.ndarray, title: str) -> np.ndarray:
+    """A picture ``(H, W, 3)`` under its title and size."""
+    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')), 15)
+    width = max(picture.shape[1], int(font.getlength(title)) + 2 * GAP)
+    page = Image.new('RGB', (width, picture.shape[0] + 2 * GAP + 4), 'white')
+    ImageDraw.Draw(page).text((GAP, GAP), title, (40, 40, 40), font, anchor='lm')
+    page.paste(Image.fromarray(picture), (0, 2 * GAP))
+    return np.array(page)
+
+
+def _below_each_other(pictures: list[np.ndarray]) -> np.ndarray:
+    """One column of pictures on white."""
+    width = max(picture.shape[1] for picture in pictures)
+    padded = [
+        np.pad(picture, ((0, GAP), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
+        for picture in pictures
+    ]
+    return np.concatenate(padded)
