@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 
 export PYTHON
 
-.PHONY: help env demo test test-slow lint format clean
+.PHONY: help env demo test test-slow lint format docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -34,7 +34,11 @@ format: env  ## mend style and format where that is safe
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 
+docs: env  ## build the documentation site in docs/_build/html
+	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo 'docs: open docs/_build/html/index.html'
+
 clean:  ## remove caches and build leftovers; .venv, data and work_dirs stay
-	@rm -rf build dist *.egg-info .pytest_cache .ruff_cache
+	@rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache
 	@find . \( -path ./.venv -o -path ./.git -o -path ./data -o -path ./work_dirs \) -prune \
 		-o -type d -name __pycache__ -prune -exec rm -rf {} +

@@ -133,7 +133,7 @@ class ImageNetC(ImageNetFolders):
     ``meta_keys=('corruption', 'severity')``.
 
     Args:
-        data_root, data_prefix, first_classes, **kwargs: As in ``ImageNetFolders``.
+        data_root, data_prefix, first_classes: As in ``ImageNetFolders``.
         num_folders: How many classes every corruption and severity has to have.
         corruptions: Names of those to read.
 
