@@ -1,0 +1,153 @@
+"""docs/troubleshooting.md has every message of the code, as far as its words stand there.
+
+The page writes a message as a code span, with … for what differs from run to run, and may leave
+out parts of it, but not the longest.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / 'docs' / 'troubleshooting.md'
+SHORTEST = 12  # characters: of less a message has no words of its own
+HOLE = '\0'  # stands where a message names something of the run
+WARNINGS = ('warn', 'warning', '_warn')
+
+
+def messages(source: str) -> Iterator[tuple[int, str]]:
+    """Line and text of errors that are raised, warnings and last words of a command line.
+
+    Texts are on one line, with holes. What a variable or another function gives is one hole.
+    """
+    for node in ast.walk(ast.parse(source)):
+        for argument in _arguments(node):
+            for text in _texts(argument):
+                yield node.lineno, _on_one_line(text.replace('%s', HOLE))
+
+
+def longest_part(message: str) -> str:
+    """The longest part of a message without a hole."""
+    return max(map(str.strip, message.split(HOLE)), key=len)
+
+
+def is_shortened(span: str, message: str) -> bool:
+    """Whether a code span has the longest part of a message, and no words that it has not."""
+    start = 0
+    for part in filter(None, map(str.strip, span.split('…'))):
+        start = message.find(part, start)
+        if start < 0:
+            return False
+        start += len(part)
+    return longest_part(message) in span
+
+
+def spans(page: str) -> list[str]:
+    """Code spans, each on one line; in tables | is escaped."""
+    return re.findall(r'`([^`\n]+)`', page.replace(r'\|', '|'))
+
+
+def _arguments(node: ast.AST) -> list[ast.expr]:
+    """Where a statement or a call has its message; nothing of those that have none."""
+    if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        return node.exc.args[:1]
+    if not isinstance(node, ast.Call):
+        return []
+    function = node.func
+    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, 'id', '')
+    if name in WARNINGS or (name == 'print_log' and 'level' in [x.arg for x in node.keywords]):
+        return node.args[:1]
+    return node.args[-1:] if name in ('exit', 'error') else []
+
+
+def _texts(node: ast.expr) -> list[str]:
+    """What an expression may give: two texts of ``a if b else c``, a hole of what is not here."""
+    if isinstance(node, ast.Constant):
+        return [str(node.value)]
+    if isinstance(node, ast.JoinedStr):
+        parts = [part.value if isinstance(part, ast.Constant) else HOLE for part in node.values]
+        return [''.join(parts)]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return [a + b for a in _texts(node.left) for b in _texts(node.right)]
+    if isinstance(node, ast.IfExp):
+        return [*_texts(node.body), *_texts(node.orelse)]
+    return [HOLE]
+
+
+def _on_one_line(text: str) -> str:
+    return ' '.join(text.split())
+
+
+def _own(path: Path) -> list[tuple[int, str]]:
+    """A file's messages that have words of their own."""
+    found = messages(path.read_text())
+    return [(line, text) for line, text in found if len(longest_part(text)) >= SHORTEST]
+
+
+MODULES = {
+    str(path.relative_to(ROOT)): own
+    for folder in ('vil_mm', 'tools')
+    for path in sorted((ROOT / folder).rglob('*.py'))
+    if (own := _own(path))
+}
+
+
+@pytest.fixture(scope='module')
+def known() -> list[str]:
+    return spans(PAGE.read_text())
+
+
+@pytest.mark.parametrize('module', MODULES)
+def test_every_message_is_on_the_page(module: str, known: list[str]) -> None:
+    missing = [
+        f'line {line}: {text.replace(HOLE, "…")}'
+        for line, text in MODULES[module]
+        if not any(is_shortened(span, text) for span in known)
+    ]
+    assert not missing, f'{module} has messages that {PAGE.name} has not:\n' + '\n'.join(missing)
+
+
+def test_messages_are_found() -> None:
+    source = """
+def f(x):
+    raise ValueError(f'first {x}, the longer part of it, '
+                     'and more' + f'|{x}|')
+    raise KeyError('one ' + g(x) + ' rest' if x else 'the other')
+    raise
+    raise ValueError
+    log.warning('not %s', x)
+    print_log('said', level=1)
+    print_log('only told')
+    parser.exit(2, f'{x}: ended\\n')
+"""
+    found = [(line, text.replace(HOLE, '…')) for line, text in messages(source)]
+    assert found == [
+        (3, 'first …, the longer part of it, and more|…|'),
+        (5, 'one … rest'),
+        (5, 'the other'),
+        (8, 'not …'),
+        (9, 'said'),
+        (11, '…: ended'),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('span', 'fits'),
+    [
+        ('form … is not known; choose one of …', True),
+        ('form … is not known; choose', False),  # not the whole of the longest part
+        ('part … is not known; choose one of …', False),  # another message
+        ('is not known; choose one of … form', False),  # another order
+    ],
+)
+def test_what_a_span_fits(span: str, fits: bool) -> None:
+    assert is_shortened(span, f'form {HOLE} is not known; choose one of {HOLE}') is fits
+
+
+def test_spans_are_found() -> None:
+    assert spans('| `one \\| two`, `three` | `four` |\n`') == ['one | two', 'three', 'four']
