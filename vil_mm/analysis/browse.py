@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmpretrain.visualization import UniversalVisualizer
 from mmseg.structures import SegDataSample
 from PIL import Image, ImageDraw, ImageFont
 
-from vil_mm.analysis.whole_model import scope_of
+from vil_mm.analysis.whole_model import build_dataset
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.checks import check_data
 from vil_mm.engine.visualizer import SegPanelVisualizer
@@ -65,17 +64,17 @@ def browse(
     if number is not None and number < 1:
         raise ValueError(f'--show-number {number}: expected 1 or more')
     check_data(cfg, phase)
-    with scope_of(cfg):
-        dataset = DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
-        draw = _drawer(cfg, dataset)
+    dataset = build_dataset(cfg, phase)
+    draw = _drawer(cfg, dataset)
     total = min(len(dataset), number or len(dataset))
-    if total == 0:
-        raise ValueError(f'the {phase} data set has no images')
     files = []
     for index in range(total):
         inner, own = _innermost(dataset, index)
         steps = _chosen(_steps(inner, own, index), mode)
-        pictures = [_titled(draw(*step), name) for name, step in steps.items()]
+        pictures = [
+            _titled(draw(*step), f'{name}, {step[0].shape[1]} x {step[0].shape[0]}')
+            for name, step in steps.items()
+        ]
         stem = Path(inner.get_data_info(own).get('img_path', '')).stem
         files.append(Path(folder, f'{index:05d}_{stem}.png'))
         mmcv.imwrite(mmcv.rgb2bgr(_below_each_other(pictures)), str(files[-1]))
@@ -131,11 +130,12 @@ def _same(before: Step | None, after: Step) -> bool:
 
 
 def _chosen(steps: dict[str, Step], mode: str) -> dict[str, Step]:
-    """What a mode shows; loading may take two transforms, that of the image and of its labels."""
+    """What a mode shows; labels may be loaded when the image is resized already."""
     if mode == 'pipeline':
         return steps
-    loaded = [step for name, step in steps.items() if 'Load' in name] or list(steps.values())[:1]
-    first, last = loaded[-1], list(steps.values())[-1]
+    images, last = list(steps.values()), list(steps.values())[-1]
+    targets = [target for name, (_, target) in steps.items() if 'Load' in name]
+    first = images[0][0], targets[-1] if targets else images[0][1]
     shown = {'original': first, 'transformed': last}
     return shown if mode == 'concat' else {mode: shown[mode]}
 
@@ -174,12 +174,14 @@ def _rgb(image: np.ndarray) -> np.ndarray:
 
 
 def _titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """A picture ``(H, W, 3)`` under its title and size."""
-    font = ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')), 15)
+    """A picture ``(H, W, 3)`` under its title."""
+    size = max(15, picture.shape[1] // 40)
+    path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans-Bold.ttf')
+    font = ImageFont.truetype(str(path), size)
     width = max(picture.shape[1], int(font.getlength(title)) + 2 * GAP)
-    page = Image.new('RGB', (width, picture.shape[0] + 2 * GAP + 4), 'white')
-    ImageDraw.Draw(page).text((GAP, GAP), title, (40, 40, 40), font, anchor='lm')
-    page.paste(Image.fromarray(picture), (0, 2 * GAP))
+    page = Image.new('RGB', (width, picture.shape[0] + 2 * size), 'white')
+    ImageDraw.Draw(page).text((GAP, size), title, (40, 40, 40), font, anchor='lm')
+    page.paste(Image.fromarray(picture), (0, 2 * size))
     return np.array(page)
 
 

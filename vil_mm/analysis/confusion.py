@@ -16,12 +16,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
-from mmengine.registry import DATASETS
 from mmpretrain.evaluation import ConfusionMatrix
 from mmseg.datasets.transforms import LoadAnnotations
 
 from vil_mm.analysis.priors import resize_nearest
-from vil_mm.analysis.whole_model import scope_of
+from vil_mm.analysis.whole_model import build_dataset
 from vil_mm.engine.checks import check_data
 from vil_mm.engine.launch import prepare_testing
 from vil_mm.engine.processes import build_runner
@@ -62,8 +61,7 @@ def confusion_of(
         raise FileNotFoundError(f'neither checkpoint nor predictions: {source} is not there')
     if source.is_dir() or source.suffix == '.pkl':
         check_data(cfg, 'test')
-        with scope_of(cfg):
-            dataset = DATASETS.build(cfg.test_dataloader.dataset)
+        dataset = build_dataset(cfg, 'test')
         classes = list(dataset.metainfo['classes'])
         if source.is_dir():
             return segmentor_confusion(source, dataset, progress), classes
@@ -85,11 +83,9 @@ def segmentor_confusion(
 
     Raises:
         FileNotFoundError: An image has no map.
-        ValueError: The data set has no images, or a map has a class that is not one of them.
+        ValueError: A map has a class that is not one of the data set's.
     """
     num_classes, total = len(dataset.metainfo['classes']), len(dataset)
-    if total == 0:
-        raise ValueError('the data set has no images')
     first = int(getattr(dataset, 'reduce_zero_label', False))
     load = LoadAnnotations(backend_args=getattr(dataset, 'backend_args', None))
     matrix = np.zeros((num_classes, num_classes), np.int64)

@@ -1,4 +1,4 @@
-"""A config's model with random weights, and inputs for it: what is counted and timed."""
+"""A config's model with random weights, inputs for it, and its data sets: what is measured."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 import torch
 from mmengine.config import Config
+from mmengine.dataset import BaseDataset
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import Tensor, nn
 
 
@@ -56,6 +57,28 @@ def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:
     except (AttributeError, ImportError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f'{cfg.filename}: its model cannot be built: {error}') from error
     return revert_sync_batchnorm(model).to(device).eval()
+
+
+def build_dataset(cfg: Config, phase: str) -> BaseDataset:
+    """The data set of ``PHASE_dataloader``, whose data are there.
+
+    Raises:
+        ValueError: It has no images.
+    """
+    spec = cfg[f'{phase}_dataloader'].dataset
+    try:
+        with scope_of(cfg):
+            dataset = DATASETS.build(spec)
+    except ValueError as error:
+        if 'need at least one array' not in str(error):  # mmengine's words for an empty list
+            raise
+        dataset = []
+    if len(dataset) == 0:
+        raise ValueError(
+            f'the {phase} data set has no images in {spec.get("data_root")}: do the names end as '
+            'its img_suffix or extensions say, and does its ann_file list them?'
+        )
+    return dataset
 
 
 @contextmanager
