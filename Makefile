@@ -20,8 +20,8 @@ $(STAMP): setup.py constraints.txt tools/make_env.sh
 demo: env  ## train and show a small segmentation on drawn pictures
 	@bash tools/demo.sh
 
-test: env  ## run the quick tests
-	@$(BIN)/python -m pytest -m "not slow" $(ARGS)
+test: env  ## run the quick tests on every core
+	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
 
 test-slow: env  ## run the slow tests
 	@$(BIN)/python -m pytest -m slow $(ARGS)

@@ -46,7 +46,12 @@ EXTRAS_REQUIRE = {
         'onnxruntime',  # runs what was written, for comparison
     ],
     'log': ['tensorboard', 'wandb'],  # configs/_base_/logging
-    'docs': ['sphinx', 'myst-parser', 'furo'],  # the site: its builder, Markdown, its look
+    'docs': [  # the site
+        'sphinx',
+        'myst-parser',  # pages in Markdown
+        'furo',  # its look
+        'sphinx-mathjax-offline',  # formulas without a network
+    ],
 }
 EXTRAS_REQUIRE['test'] = [
     'pytest',

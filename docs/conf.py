@@ -7,7 +7,13 @@ author = 'The vil_mm authors'
 project_copyright = f'2026, {author}'
 release = version = vil_mm.__version__
 
-extensions = ['myst_parser', 'sphinx.ext.autodoc', 'sphinx.ext.napoleon', 'sphinx.ext.viewcode']
+extensions = [
+    'myst_parser',
+    'sphinx.ext.autodoc',
+    'sphinx.ext.napoleon',
+    'sphinx.ext.viewcode',
+    'sphinx-mathjax-offline',
+]
 exclude_patterns = ['_build']
 myst_enable_extensions = ['colon_fence', 'dollarmath', 'amsmath']
 myst_heading_anchors = 3
@@ -21,7 +27,6 @@ napoleon_use_ivar = True
 html_theme = 'furo'
 html_title = f'vil_mm {release}'
 html_theme_options = {'navigation_with_keys': True}
-# formulas are drawn by the reader's browser from this copy of MathJax; without it they stay TeX
 
 
 def _make_readable_from_a_class() -> None:
@@ -35,3 +40,13 @@ def _make_readable_from_a_class() -> None:
 
 
 _make_readable_from_a_class()
+
+
+def _skip_fields_of_tuples(app, what, name, obj, skip, options) -> bool | None:
+    """Fields of named tuples have no text but that they are fields."""
+    return True if type(obj).__name__ == '_tuplegetter' else None
+
+
+def setup(app) -> None:
+    """Called by Sphinx."""
+    app.connect('autodoc-skip-member', _skip_fields_of_tuples)

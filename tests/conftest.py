@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+if 'PYTEST_XDIST_WORKER' in os.environ:  # one of several processes, which share the cores
+    torch.set_num_threads(1)
+    os.environ['OMP_NUM_THREADS'] = '1'  # of the processes that tests start
+
 if not torch.cuda.is_available():  # before any kernel is imported: they run interpreted
     os.environ.setdefault('TRITON_INTERPRET', '1')
 
