@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
@@ -167,7 +166,7 @@ def draw_decay(
 
 
 def _draw_half_lives(ax: Axes, gates: Sequence[ScanGates]) -> None:
-    lives = torch.stack([half_life(scan.log_forget) for scan in gates])
+    lives = torch.stack([half_life(scan.log_forget) for scan in gates]).numpy()
     layers = [scan.layer + 1 for scan in gates]
     for head in range(lives.shape[1]):
         ax.scatter(layers, lives[:, head], s=26, label=f'head {head + 1}', zorder=3)
@@ -199,7 +198,7 @@ def _draw_maps(figure, shown: list[ScanGates], maps: list[Tensor], token, title:
     axes = figure.subplots(NUM_HEADS, len(shown), squeeze=False)
     for column, scan, heads in zip(axes.T, shown, maps, strict=True):
         for head, (ax, left) in enumerate(zip(column, heads, strict=True), start=1):
-            image = ax.imshow(np.asarray(left), cmap='viridis', vmin=0, vmax=1)
+            image = ax.imshow(left.numpy(), cmap='viridis', vmin=0, vmax=1)
             if token is not None:
                 ax.plot(
                     token[1], token[0], 's', markersize=5, color='none', markeredgecolor='tab:red'

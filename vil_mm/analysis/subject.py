@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -26,7 +27,7 @@ class Subject(NamedTuple):
 
     name: str
     inputs: Tensor  # (1, C, H, W), resized, normalised and padded
-    picture: Tensor  # (H, W, 3) in [0, 1], RGB: the same without the normalisation
+    picture: np.ndarray  # (H, W, 3) in [0, 1], RGB: the same without the normalisation
 
 
 def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.Module:
@@ -44,9 +45,7 @@ def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.M
     """
     state = None if checkpoint is None else read_state_dict(checkpoint)
     model = build_model(cfg)
-    if state is None:
-        model.init_weights()
-    else:
+    if state is not None:
         state = convert(state, checkpoint) if is_official(state) else state
         check_fit(state, model.state_dict(), checkpoint)
         model.load_state_dict(state, strict=False)
@@ -108,7 +107,8 @@ def _subject(model: nn.Module, pipeline: Compose, path: Path, device: torch.devi
         for name, default in (('mean', torch.zeros(1)), ('std', torch.ones(1)))
     )
     pixels = inputs[0].cpu() * std + mean
-    return Subject(path.name, inputs, (pixels.permute(1, 2, 0) / 255).clamp(0, 1))
+    picture = (pixels.permute(1, 2, 0) / 255).clamp(0, 1).numpy()
+    return Subject(path.name, inputs, picture)
 
 
 def _pipeline(cfg: Config, shape: tuple[int, int] | None) -> list[dict]:
