@@ -18,6 +18,9 @@ PAGE = ROOT / 'docs' / 'troubleshooting.md'
 SHORTEST = 12  # characters: of less a message has no words of its own
 HOLE = '\0'  # stands where a message names something of the run
 WARNINGS = ('warn', 'warning', '_warn')
+# of a shell: what is put in, the innermost brackets first; and the texts that are printed
+_SHELL_HOLE = re.compile(r'\$\(\([^()]*\)\)|\$\([^()]*\)|\$\{[^}]*\}|\$\w+')
+_SHELL_TEXT = re.compile(r"""\b(?:fail|echo) (?:"([^"]*)"|'([^']*)')""")
 
 
 def messages(source: str) -> Iterator[tuple[int, str]]:
@@ -29,6 +32,13 @@ def messages(source: str) -> Iterator[tuple[int, str]]:
         for argument in _arguments(node):
             for text in _texts(argument):
                 yield node.lineno, _on_one_line(text.replace('%s', HOLE))
+
+
+def shell_messages(source: str) -> Iterator[tuple[int, str]]:
+    """The same of a shell script: what ``fail`` and ``echo`` say."""
+    for number, line in enumerate(source.splitlines(), start=1):
+        for found in _SHELL_TEXT.finditer(_SHELL_HOLE.sub(HOLE, line)):
+            yield number, found[1] or found[2] or ''
 
 
 def longest_part(message: str) -> str:
@@ -85,15 +95,15 @@ def _on_one_line(text: str) -> str:
 
 def _own(path: Path) -> list[tuple[int, str]]:
     """A file's messages that have words of their own."""
-    found = messages(path.read_text())
+    found = (shell_messages if path.suffix == '.sh' else messages)(path.read_text())
     return [(line, text) for line, text in found if len(longest_part(text)) >= SHORTEST]
 
 
 MODULES = {
     str(path.relative_to(ROOT)): own
-    for folder in ('vil_mm', 'tools')
-    for path in sorted((ROOT / folder).rglob('*.py'))
-    if (own := _own(path))
+    for folder in ('vil_mm', 'tools', 'configs')
+    for path in sorted((ROOT / folder).rglob('*.*'))
+    if path.suffix in ('.py', '.sh') and (own := _own(path))
 }
 
 
@@ -134,6 +144,16 @@ def f(x):
         (9, 'said'),
         (11, '…: ended'),
     ]
+
+
+def test_messages_of_a_shell_are_found() -> None:
+    source = """
+reason() { echo "$1 is no $("$venv/bin/python" -V)"; }
+fail "$((free / 1024)) MiB${why}: free some"  # fail
+echo 'PORT (29500)' >&2
+"""
+    found = [(line, text.replace(HOLE, '…')) for line, text in shell_messages(source)]
+    assert found == [(2, '… is no …'), (3, '… MiB…: free some'), (4, 'PORT (29500)')]
 
 
 @pytest.mark.parametrize(
