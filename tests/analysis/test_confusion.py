@@ -87,7 +87,9 @@ def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
             confusion_of(cfg, tmp_path / 'bad.pkl')
 
 
-@pytest.mark.parametrize(('classes', 'least'), [(3, 800), (150, 3000)])
+@pytest.mark.parametrize(
+    ('classes', 'least'), [(3, 800), pytest.param(150, 3000, marks=pytest.mark.slow)]
+)
 def test_picture_grows_with_the_classes(tmp_path, classes, least) -> None:
     matrix = np.random.default_rng(0).integers(0, 9, (classes, classes))
     names = [f'class number {i}' for i in range(classes)]

@@ -191,10 +191,13 @@ def plot_confusion(
     size = 9 if len(classes) <= VALUES_UP_TO else 7
     axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
     axes.set_yticks(range(len(classes)), classes, fontsize=size)
-    axes.set(xlabel='predicted class', ylabel='true class')
-    axes.set_title(title, loc='left', fontweight='bold')
+    heading = max(11.0, 0.9 * side)  # large pictures are looked at from afar, too
+    axes.set_xlabel('predicted class', fontsize=heading)
+    axes.set_ylabel('true class', fontsize=heading)
+    axes.set_title(title, loc='left', fontweight='bold', fontsize=1.1 * heading)
     bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.01)
-    bar.set_label('share of the true class (%)')
+    bar.set_label('share of the true class (%)', fontsize=heading)
+    bar.ax.tick_params(labelsize=0.8 * heading)
     if include_values or len(classes) <= VALUES_UP_TO:
         for (row, column), share in np.ndenumerate(shares):
             if share >= 0.005:
