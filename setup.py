@@ -45,7 +45,7 @@ EXTRAS_REQUIRE = {
         'onnxscript',  # torch.onnx.export builds its graphs with it
         'onnxruntime',  # runs what was written, for comparison
     ],
-    'log': ['tensorboard', 'wandb'],  # configs/_base_/logging
+    'log': ['tensorboard', 'wandb'],  # log_to of a config
     'docs': [  # the site
         'sphinx',
         'myst-parser',  # pages in Markdown

@@ -23,7 +23,7 @@ checkpoint, out = sys.argv[1:]
 # 1. an image that the model has not seen: uint8, (H, W, 3)
 folder = Path(tempfile.mkdtemp())
 draw_dataset(folder / 'drawn', num_train=1, num_val=1, seed=7)
-image_file = next((folder / 'drawn/images/val').iterdir())
+image_file = next((folder / 'drawn' / 'images' / 'validation').iterdir())
 image = mmcv.imread(image_file)
 print('image', image.shape)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import mmcv
@@ -10,16 +10,14 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.registry import DefaultScope
-from mmengine.runner import load_checkpoint
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.visualization import UniversalVisualizer
-from torch import Tensor
 
 from vil_mm.apis.images import list_images, read_image
 from vil_mm.apis.zoo import find_config
 from vil_mm.checkpoints import is_official
 from vil_mm.models.fit import check_fit
-from vil_mm.models.pretrained import convert, data_only, read_state_dict
+from vil_mm.models.pretrained import convert, meta_of, read_checkpoint, state_dict_of
 
 
 class ClsInferencer(ImageClassificationInferencer):
@@ -61,12 +59,14 @@ class ClsInferencer(ImageClassificationInferencer):
         cfg.merge_from_dict(cfg_options or {})
         if cfg.get('default_scope') != 'mmpretrain':
             raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
-        state = None if weights is None else read_state_dict(str(weights))
+        content = None if weights is None else read_checkpoint(str(weights))
         cfg.model.backbone.init_cfg = None
         with DefaultScope.overwrite_default_scope('mmpretrain'):  # the parent takes what is there
             super().__init__(cfg, pretrained=False, device=device or get_device(), classes=classes)
-        meta = {} if state is None else self._load(state, str(weights))
-        self.classes = classes or meta.get('classes') or self.classes
+        if content is not None:
+            self._load(content, str(weights))
+        noted = meta_of(content).get('dataset_meta') or {}
+        self.classes = classes or noted.get('classes') or self.classes
 
     def draw(self, image: str | Path | np.ndarray, **_: object) -> np.ndarray:
         """Classify one image and write the class over it.
@@ -84,17 +84,11 @@ class ClsInferencer(ImageClassificationInferencer):
             mmcv.bgr2rgb(image), sample, classes=self.classes, draw_gt=False
         )
 
-    def _load(self, state: Mapping[str, Tensor], source: str) -> dict:
-        """Load weights; what a checkpoint of ours notes about its data set comes back."""
-        if is_official(state):
-            state = convert(state, source)
-            check_fit(state, self.model.state_dict(), source)
-            self.model.load_state_dict(state, strict=False)
-            return {}
+    def _load(self, content: object, source: str) -> None:
+        state = state_dict_of(content, source)
+        state = convert(state, source) if is_official(state) else state
         check_fit(state, self.model.state_dict(), source)
-        with data_only():
-            checkpoint = load_checkpoint(self.model, source, map_location='cpu')
-        return checkpoint.get('meta', {}).get('dataset_meta') or {}
+        self.model.load_state_dict(state, strict=False)
 
     def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
         if isinstance(inputs, str | Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from logging import WARNING
 from pathlib import Path
 
 import mmcv
@@ -18,9 +19,8 @@ from torch import nn
 
 from vil_mm.apis.images import list_images, read_image
 from vil_mm.apis.zoo import find_config
-from vil_mm.engine.checks import check_checkpoint
 from vil_mm.models.fit import check_fit
-from vil_mm.models.pretrained import data_only
+from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
 LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
 
@@ -41,7 +41,7 @@ class SegInferencer(MMSegInferencer):
 
     Args:
         model: A name of the zoo or the path of a config file.
-        weights: A checkpoint of the model. Without one the weights are random, with a warning.
+        weights: A checkpoint of the model. Without one the weights are random, and a line says so.
         device: 'cpu', 'cuda', ...; by default the best that there is.
         full_size: Leave out the test pipeline's resizing, and predict by windows of the size that
             the model was trained on: for images much larger than those.
@@ -69,14 +69,13 @@ class SegInferencer(MMSegInferencer):
         if cfg.get('default_scope') != 'mmseg' or 'decode_head' not in cfg.model:
             raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
         self.weights = None if weights is None else str(weights)
-        if self.weights is not None:
-            check_checkpoint(self.weights)
+        self.checkpoint = None if weights is None else read_checkpoint(self.weights)
         cfg.visualizer = ConfigDict(type='SegPanelVisualizer', name='inference')
         cfg.model.backbone.init_cfg = None
         _use_windows(cfg, full_size)
         device = device or get_device()
-        with data_only():
-            super().__init__(cfg, self.weights, device=device, show_progress=show_progress)
+        super().__init__(cfg, device=device, show_progress=show_progress)
+        self.checkpoint = None
 
     def draw(
         self,
@@ -124,15 +123,16 @@ class SegInferencer(MMSegInferencer):
         pixels = max(height * width for height, width in [*fed, *original])
         return 4 * self.model.decode_head.out_channels * pixels
 
-    def _load_weights_to_model(
-        self, model: nn.Module, checkpoint: dict | None, cfg: ConfigDict
-    ) -> None:
-        if checkpoint is not None:
-            stored = checkpoint.get('state_dict', checkpoint)
-            check_fit(stored, model.state_dict(), self.weights)
-        super()._load_weights_to_model(model, checkpoint, cfg)
-        if 'dataset_meta' not in (checkpoint or {}).get('meta', {}):
-            model.dataset_meta = _dataset_meta(cfg)
+    def _load_weights_to_model(self, model: nn.Module, _: None, cfg: ConfigDict) -> None:
+        meta = {}  # the parent would read the file anew, with code allowed
+        if self.checkpoint is None:
+            print_log(f'No weights: {cfg.model.type} predicts by random ones', 'current', WARNING)
+        else:
+            state = state_dict_of(self.checkpoint, self.weights)
+            check_fit(state, model.state_dict(), self.weights)
+            model.load_state_dict(state, strict=False)
+            meta = meta_of(self.checkpoint)
+        model.dataset_meta = meta.get('dataset_meta') or _dataset_meta(cfg)
 
     def _init_collate(self, cfg: ConfigDict) -> Callable:
         return pseudo_collate  # the parent looks for it with a warning

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
@@ -139,6 +138,15 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
     Raises:
         FileNotFoundError, CheckpointError: As in :func:`load_backbone`.
     """
+    return state_dict_of(read_checkpoint(checkpoint, map_location), checkpoint)
+
+
+def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
+    """Read all that a checkpoint holds without running code from it, its log history left out.
+
+    Raises:
+        FileNotFoundError, CheckpointError: As in :func:`load_backbone`.
+    """
     if '://' in checkpoint:
         raise CheckpointError(
             f'{checkpoint} is an address: download the file and name that instead'
@@ -149,8 +157,8 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
     if path.stat().st_size == 0:
         raise CheckpointError(f'checkpoint is empty (0 bytes): {checkpoint}')
     try:
-        with data_only():
-            content = torch.load(path, map_location=map_location, weights_only=True)
+        with torch.serialization.safe_globals(_STAND_INS):
+            return torch.load(path, map_location=map_location, weights_only=True)
     except PermissionError:
         raise
     except Exception as error:  # on damaged files torch's reader lets out errors of every kind
@@ -158,6 +166,14 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
             f'not a checkpoint of tensors and plain containers, or cut off while it was written: '
             f'{checkpoint} ({_reason(error)})'
         ) from error
+
+
+def state_dict_of(content: object, checkpoint: str) -> OrderedDict[str, Tensor]:
+    """The tensors of what :func:`read_checkpoint` has read from ``checkpoint``.
+
+    Raises:
+        CheckpointError: There are none.
+    """
     state = content.get('state_dict', content) if isinstance(content, dict) else {}
     pairs = state.items() if isinstance(state, dict) else ()
     tensors = OrderedDict(
@@ -169,12 +185,10 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
     return tensors
 
 
-def data_only() -> AbstractContextManager[None]:
-    """While it lasts, torch opens mmengine's checkpoints as data, their log history left out.
-
-    mmengine itself would open them anew with code allowed, and say so at length.
-    """
-    return torch.serialization.safe_globals(_STAND_INS)
+def meta_of(content: object) -> dict:
+    """What mmengine notes beside the weights (``dataset_meta``, ``cfg``, ...); {} if nothing."""
+    meta = content.get('meta') if isinstance(content, dict) else None
+    return meta if isinstance(meta, dict) else {}
 
 
 class _Skipped:
