@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import Config
-
 from vil_mm.analysis.report import report
+from vil_mm.engine.launch import read_config
 
 
 def main() -> None:
@@ -14,7 +13,10 @@ def main() -> None:
     parser.add_argument('config', help='config of the run')
     parser.add_argument('work_dir', help='folder of the training; its test wrote to WORK_DIR/test')
     args = parser.parse_args()
-    print(report(Config.fromfile(args.config), args.work_dir))
+    try:
+        print(report(read_config(args.config), args.work_dir))
+    except (OSError, ValueError) as error:
+        parser.exit(2, f'{parser.prog}: {error}\n')
 
 
 if __name__ == '__main__':

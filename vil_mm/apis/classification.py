@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import WARNING
 from pathlib import Path
 
 import mmcv
 import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
+from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.visualization import UniversalVisualizer
 
 from vil_mm.apis.images import list_images, read_image
 from vil_mm.apis.zoo import find_config
-from vil_mm.checkpoints import is_official
-from vil_mm.models.fit import check_fit
-from vil_mm.models.pretrained import convert, meta_of, read_checkpoint, state_dict_of
+from vil_mm.models.fit import load_whole
+from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
 
 class ClsInferencer(ImageClassificationInferencer):
@@ -35,7 +36,7 @@ class ClsInferencer(ImageClassificationInferencer):
     Args:
         model: A name of the zoo or the path of a config file.
         weights: A checkpoint of the model, or a file of the authors' release. Without one the
-            weights are random.
+            weights are random, and a line says so.
         device: 'cpu', 'cuda', ...; by default the best that there is.
         classes: Names of the classes; by default those of the checkpoint or the config's data set.
         cfg_options: Overrides of the config.
@@ -63,8 +64,10 @@ class ClsInferencer(ImageClassificationInferencer):
         cfg.model.backbone.init_cfg = None
         with DefaultScope.overwrite_default_scope('mmpretrain'):  # the parent takes what is there
             super().__init__(cfg, pretrained=False, device=device or get_device(), classes=classes)
-        if content is not None:
-            self._load(content, str(weights))
+        if content is None:
+            print_log('No weights: the classifier predicts by random ones', 'current', WARNING)
+        else:
+            load_whole(self.model, state_dict_of(content, str(weights)), str(weights))
         noted = meta_of(content).get('dataset_meta') or {}
         self.classes = classes or noted.get('classes') or self.classes
 
@@ -83,12 +86,6 @@ class ClsInferencer(ImageClassificationInferencer):
         return visualizer.visualize_cls(
             mmcv.bgr2rgb(image), sample, classes=self.classes, draw_gt=False
         )
-
-    def _load(self, content: object, source: str) -> None:
-        state = state_dict_of(content, source)
-        state = convert(state, source) if is_official(state) else state
-        check_fit(state, self.model.state_dict(), source)
-        self.model.load_state_dict(state, strict=False)
 
     def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
         if isinstance(inputs, str | Path):

@@ -19,7 +19,7 @@ from torch import nn
 
 from vil_mm.apis.images import list_images, read_image
 from vil_mm.apis.zoo import find_config
-from vil_mm.models.fit import check_fit
+from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
 LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
@@ -128,9 +128,7 @@ class SegInferencer(MMSegInferencer):
         if self.checkpoint is None:
             print_log(f'No weights: {cfg.model.type} predicts by random ones', 'current', WARNING)
         else:
-            state = state_dict_of(self.checkpoint, self.weights)
-            check_fit(state, model.state_dict(), self.weights)
-            model.load_state_dict(state, strict=False)
+            load_whole(model, state_dict_of(self.checkpoint, self.weights), self.weights)
             meta = meta_of(self.checkpoint)
         model.dataset_meta = meta.get('dataset_meta') or _dataset_meta(cfg)
 

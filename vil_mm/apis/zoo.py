@@ -61,9 +61,9 @@ def find_model(name: str) -> ModelRecord:
     if name.lower() in records:
         return records[name.lower()]
     close = difflib.get_close_matches(name.lower(), records, n=3)
-    hint = f'; did you mean {" or ".join(close)}?' if close else ''
+    hint = f'did you mean {" or ".join(close)}? ' if close else ''
     raise ValueError(
-        f'no model is called {name!r}{hint} vil_mm.apis.list_models() lists all, and a path to a '
+        f'no model is called {name!r}: {hint}python -m vil_mm --models lists all, and the path of a '
         'config file works as well'
     )
 

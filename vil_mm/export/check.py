@@ -91,7 +91,11 @@ def compare(
             images = model.example(size, shape)
             for name, got, want in zip(found, run(images), eager(images), strict=True):
                 if got.shape != want.shape:
-                    raise ValueError(f'{name} is {tuple(got.shape)}, not {tuple(want.shape)}')
+                    raise ValueError(
+                        f'the file gives {name} of another shape than the model, '
+                        f'{tuple(got.shape)} and not {tuple(want.shape)}, for a batch of {size}: '
+                        'please report it; nothing is written'
+                    )
                 largest = float((got - want).abs().max())
                 scale = float(want.abs().max())
                 found[name].append(Difference(name, tuple(want.shape[1:]), largest, scale))

@@ -7,13 +7,33 @@ import re
 from collections.abc import Mapping
 
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 
 from vil_mm.checkpoints import is_official
-from vil_mm.models.pretrained import CheckpointError, ask_to_convert, tell_apart
+from vil_mm.models.pretrained import CheckpointError, ask_to_convert, convert, tell_apart
 
 # last layers of mmpretrain's, mmsegmentation's and mmdetection's heads
 _CLASSIFIER = re.compile(r'\b(head|fc|conv_seg|fc_cls)\.weight$')
+
+
+def load_whole(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Load all weights of a model, or fail; official ones of a classifier are converted.
+
+    Args:
+        model: Of any kind.
+        state: State dict of the checkpoint; names may begin with 'module.', as wrappers for several
+            processes leave them.
+        source: The checkpoint's name, for messages.
+
+    Raises:
+        CheckpointError: A weight is missing or has another shape, or the official ones are not those
+            of an mmpretrain classifier.
+    """
+    if is_official(state) and hasattr(model, 'head'):
+        state = convert(state, source)
+    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    check_fit(state, model.state_dict(), source)
+    model.load_state_dict(state, strict=False)  # what the model has no use for was logged
 
 
 def check_fit(
