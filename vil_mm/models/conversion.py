@@ -15,6 +15,7 @@ from torch import Size, Tensor, nn
 
 from vil_mm.checkpoints import Description, describe, is_official, to_official
 from vil_mm.checkpoints.official import shorten
+from vil_mm.files import whole_file
 from vil_mm.models.backbones.vision_lstm import ARCHS, VisionLSTM
 from vil_mm.models.pretrained import CheckpointError, convert, read_state_dict
 from vil_mm.version import __version__
@@ -200,13 +201,7 @@ def _sha256(path: Path) -> str:
 
 def write_atomically(content: dict, target: Path) -> None:
     """``torch.save`` to a temporary file beside the target that then takes its name."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f'.{target.name}.{os.getpid()}.tmp')
-    try:
-        with temporary.open('wb') as file:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(target) as unfinished, unfinished.open('wb') as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
