@@ -15,6 +15,8 @@ from matplotlib.ticker import EngFormatter, NullFormatter
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
+from vil_mm.analysis.figures import save_figure
+
 DRAWN = 2000  # points of a curve
 
 
@@ -94,7 +96,7 @@ def plot_schedule(cfg: Config, out_png: str | Path) -> float:
     Returns:
         The largest relative difference over all updates.
     """
-    recipe, rates, out_png = read_recipe(cfg), scheduled_rates(cfg), Path(out_png)
+    recipe, rates = read_recipe(cfg), scheduled_rates(cfg)
     difference = relative_difference(rates, recipe)
     figure = Figure(figsize=(10, 5.6), layout='constrained')
     FigureCanvasAgg(figure)
@@ -114,8 +116,7 @@ def plot_schedule(cfg: Config, out_png: str | Path) -> float:
         axes.spines[['top', 'right']].set_visible(False)
         axes.xaxis.set_major_formatter(EngFormatter(sep=''))
         axes.set_xlabel('update')
-    out_png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, dpi=150)
+    save_figure(figure, out_png)
     return float(difference.max())
 
 

@@ -1,0 +1,47 @@
+"""Figures that need no window, and the files that they become."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from vil_mm.files import whole_file
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """A figure of this size in inches that needs no window."""
+    figure = Figure(figsize=(width, height), layout='constrained')
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def check_png(path: str | Path) -> Path:
+    """The path of a picture to be written.
+
+    Raises:
+        ValueError: It does not end in .png, or is a folder.
+    """
+    path = Path(path)
+    if path.suffix.lower() != '.png' or path.is_dir():
+        raise ValueError(f'--out {path}: expected the name of a file *.png')
+    return path
+
+
+def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
+    """Write a picture, its folder is made; the file appears when it is complete.
+
+    Args:
+        figure: Of :func:`new_figure`.
+        path: Its ending is the format, PNG without one.
+        dpi: Pixels an inch.
+
+    Raises:
+        OSError: It cannot be written.
+        ValueError: matplotlib does not know the format.
+    """
+    path = Path(path)
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, dpi=dpi, format=path.suffix[1:] or 'png')
+    return path
