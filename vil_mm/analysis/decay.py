@@ -17,7 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vil_mm.analysis.subject import Subject, new_figure
+from vil_mm.analysis.figures import new_figure
+from vil_mm.analysis.subject import Subject
 from vil_mm.layers.scan import NUM_HEADS, Scan
 from vil_mm.layers.traversal import Order
 from vil_mm.models import VisionLSTM

@@ -10,7 +10,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vil_mm.analysis.subject import Subject, new_figure
+from vil_mm.analysis.figures import new_figure
+from vil_mm.analysis.subject import Subject
 from vil_mm.models import VisionLSTM
 
 

@@ -21,7 +21,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from vil_mm.analysis.subject import new_figure
+from vil_mm.analysis.figures import new_figure
 from vil_mm.models import VisionLSTM
 
 DECADES = 6  # of energy that the colours of a map span
@@ -58,7 +58,7 @@ def default_layers(backbone: VisionLSTM) -> list[int]:
 
 
 def layer_name(layer: int) -> str:
-    """'layer 1' for an odd one, 'block 1 (layer 2)' where one ends a block; from 0-based."""
+    """'layer 1' for a block's first layer, 'block 1' for its second; ``layer`` is 0-based."""
     return f'layer {layer + 1}' if layer % 2 == 0 else f'block {layer // 2 + 1}'
 
 
