@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).resolve().parent
 
 INSTALL_REQUIRES = [
-    'torch>=2.6',  # the first whose safe_globals take stand-ins by name (models/pretrained.py)
+    'torch>=2.7',  # the first with torch.compiler.is_exporting (mlstm/chunkwise.py)
     'numpy',  # images and label maps of datasets/ and analysis/
 ]
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import Config, DictAction
+from mmengine.config import DictAction
 
 from vil_mm.apis import ClsInferencer, SegInferencer, find_config
 from vil_mm.apis.demo import draw_all, plan
+from vil_mm.engine.launch import read_config
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -43,7 +44,9 @@ def main() -> None:
     try:
         pairs = plan(args.source, args.out)
         config = find_config(args.config)
-        if Config.fromfile(config).get('default_scope') == 'mmpretrain':
+        if read_config(str(config)).get('default_scope') == 'mmpretrain':
+            if args.full_size:
+                parser.error('--full-size is for segmentation: a classifier sees the whole image')
             inferencer = ClsInferencer(config, args.checkpoint, **options)
         else:
             options['full_size'] = args.full_size

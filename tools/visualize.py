@@ -16,18 +16,11 @@ from mmengine.utils import track_iter_progress
 
 import vil_mm  # noqa: F401  registers models, data sets and transforms
 from vil_mm.analysis import decay, errors, features, receptive_field
-from vil_mm.analysis.subject import (
-    Subject,
-    backbone_of,
-    check_png,
-    load_model,
-    read_subjects,
-    save_figure,
-    weights_note,
-)
+from vil_mm.analysis.figures import check_png, save_figure
+from vil_mm.analysis.subject import Subject, backbone_of, load_model, read_subjects, weights_note
 from vil_mm.analysis.whole_model import check_device, read_shape
-from vil_mm.apis.images import list_images
 from vil_mm.datasets import DatasetError
+from vil_mm.datasets.images import list_images
 from vil_mm.engine.checks import check_data
 from vil_mm.engine.launch import read_config
 from vil_mm.engine.protocols import use_protocol
@@ -89,6 +82,7 @@ def _add_common(parser: argparse.ArgumentParser, shape: bool = True) -> None:
 def draw(args: argparse.Namespace) -> Figure:
     check_png(args.out)
     check_device(args.device)
+    check_counts(args)
     cfg = read_config(args.config, options=args.cfg_options)
     if args.what == 'errors':
         return draw_errors(args, cfg)
@@ -109,6 +103,14 @@ def draw(args: argparse.Namespace) -> Figure:
         gates = decay.read_gates(backbone, subjects[0].inputs)
         return decay.draw_decay(gates, subjects[0], title, token)
     return draw_fields(args, backbone, subjects, title)
+
+
+def check_counts(args: argparse.Namespace) -> None:
+    for option in ('max_images', 'draws'):
+        count = getattr(args, option, 1)
+        if count < 1:
+            name = option.replace('_', '-')
+            raise ValueError(f'--{name} {count}: expected a number from 1 up')
 
 
 def draw_fields(args: argparse.Namespace, backbone, subjects: list[Subject], title: str) -> Figure:

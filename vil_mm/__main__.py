@@ -15,6 +15,7 @@ import torch
 
 import vil_mm
 from vil_mm.apis import list_models
+from vil_mm.mlstm.triton.runtime import why_not
 
 # what is imported -> the packages that may bring it
 PACKAGES = {
@@ -53,11 +54,10 @@ def operators_of_mmcv() -> str:
 
 def fused_kernels() -> str:
     """Whether the mLSTM runs as fused kernels here."""
-    if importlib.util.find_spec('triton') is None:
-        return 'no: Triton is not installed; plain PyTorch runs instead'
     if not torch.cuda.is_available():
-        return 'no: there is no CUDA GPU; plain PyTorch runs instead'
-    return 'yes, on CUDA tensors'
+        return 'no, there is no CUDA GPU: plain PyTorch runs instead'
+    reason = why_not(torch.empty(0, device='cuda'))
+    return f'no, {reason}: plain PyTorch runs instead' if reason else 'yes, on CUDA tensors'
 
 
 def gpus() -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import HistoryBuffer
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 from mmseg.apis import MMSegInferencer
@@ -91,9 +92,7 @@ def test_large_images_are_predicted_in_tiles(segmentor, images, monkeypatch) -> 
         *segmentor,
         device='cpu',
         show_progress=False,
-        cfg_options={
-            'model.test_cfg': {'mode': 'slide', 'crop_size': [32, 32], 'stride': [16, 16]}
-        },
+        cfg_options={'model.test_cfg': WINDOWS},
     )
     whole = inferencer(str(images / 'a.png'), return_datasamples=False)['predictions']
     monkeypatch.setattr(segmentation, 'LOGITS_LIMIT', 1000)
@@ -120,6 +119,53 @@ def test_weights_of_another_model_are_refused(segmentor, classifier, tmp_path) -
         ClsInferencer(classifier[0], segmentor[1], device='cpu')
     with pytest.raises(FileNotFoundError, match='checkpoint not found'):
         SegInferencer(segmentor[0], tmp_path / 'none.pth', device='cpu')
+
+
+def test_weights_of_a_wrapped_model_are_loaded(segmentor, classifier, tmp_path) -> None:
+    for inferencer, (config, weights) in ((SegInferencer, segmentor), (ClsInferencer, classifier)):
+        state = torch.load(weights, weights_only=True)['state_dict']
+        torch.save({f'module.{key}': x + 1 for key, x in state.items()}, tmp_path / 'wrapped.pth')
+        loaded = inferencer(config, tmp_path / 'wrapped.pth', device='cpu').model.state_dict()
+        assert all(torch.equal(loaded[key], x + 1) for key, x in state.items())
+
+
+def test_logs_of_training_beside_the_weights_do_no_harm(segmentor, tmp_path, capfd) -> None:
+    config, weights = segmentor
+    history = HistoryBuffer(np.ones(3, np.float32), np.ones(3, np.float32))
+    content = torch.load(weights, weights_only=True)
+    content['message_hub'] = {'log_scalars': {'loss': history}}
+    content['meta'] = {'dataset_meta': {'classes': ('a', 'b'), 'palette': [[0, 0, 0], [9, 9, 9]]}}
+    torch.save(content, tmp_path / 'trained.pth')
+    inferencer = SegInferencer(config, tmp_path / 'trained.pth', device='cpu')
+    assert inferencer.model.dataset_meta['classes'] == ('a', 'b')
+    assert 'Could not safely load' not in ''.join(capfd.readouterr())
+
+
+def test_draws_a_class_on_the_image(classifier, images) -> None:
+    inferencer = ClsInferencer(*classifier, device='cpu')
+    image = cv2.imread(str(images / 'a.png'))
+    alone = inferencer.draw(image)
+    assert alone.shape == image.shape and (alone != image[..., ::-1]).any()
+    both = inferencer.draw(image, side_by_side=True)
+    assert (both[:, : image.shape[1]] == image[..., ::-1]).all()
+    with pytest.raises(TypeError):
+        inferencer.draw(image, typo=1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a machine with a GPU')
+def test_gpu_that_is_not_there(segmentor, classifier) -> None:
+    for inferencer, (config, weights) in ((SegInferencer, segmentor), (ClsInferencer, classifier)):
+        with pytest.raises(ValueError, match='finds no GPU here'):
+            inferencer(config, weights, device='cuda:1')
+
+
+def test_config_of_a_part(tmp_path) -> None:
+    part = vil_mm.CONFIG_DIR / '_base_' / 'default_runtime.py'
+    with pytest.raises(ValueError, match='no segmentation config'):
+        SegInferencer(part)
+    (tmp_path / 'bad.py').write_text('model = dict(')
+    with pytest.raises(ValueError, match='cannot be read as a config'):
+        SegInferencer(tmp_path / 'bad.py')
 
 
 def test_configs_of_the_other_task_are_refused(segmentor, classifier) -> None:

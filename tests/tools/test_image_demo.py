@@ -12,6 +12,16 @@ import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+import vil_mm
+
+CLASSIFIER = """
+_base_ = {base!r}
+model = dict(
+    backbone=dict(arch=dict(_delete_=True, embed_dims=16, num_layers=2), img_size=64),
+    head=dict(in_channels=32),
+)
+"""
+
 
 @pytest.fixture
 def model(tiny_config: Path) -> tuple[Path, Path]:
@@ -77,6 +87,30 @@ def test_what_cannot_be_read_or_written(
     assert stopped.value.code == 2
     assert message in capfd.readouterr().err.splitlines()[-1]
     assert not (tmp_path / 'out').exists()
+
+
+def test_classifier(run_here, tmp_path, capsys) -> None:
+    config = tmp_path / 'classifier.py'
+    config.write_text(CLASSIFIER.format(base=str(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py')))
+    cfg = Config.fromfile(config)
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
+    (image,) = write_images(tmp_path / 'images', 1)
+    run_here('image_demo.py', image, config, 'weights.pth', '--out', 'out', '--side-by-side')
+    assert capsys.readouterr().out.splitlines()[-1] == 'out/0.png'
+    assert cv2.imread('out/0.png').shape == (40, 128, 3)
+    with pytest.raises(SystemExit) as stopped:
+        run_here('image_demo.py', image, config, 'weights.pth', '--out', 'out', '--full-size')
+    assert stopped.value.code == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='a machine with a GPU')
+def test_gpu_that_is_not_there(run_here, model, tmp_path, capfd) -> None:
+    (image,) = write_images(tmp_path / 'images', 1)
+    with pytest.raises(SystemExit) as stopped:
+        run_here('image_demo.py', image, *model, '--out', 'out', '--device', 'cuda')
+    assert stopped.value.code == 2
+    assert 'take --device cpu' in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_unknown_model(run_here, model, tmp_path, capfd) -> None:

@@ -12,15 +12,21 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import Tensor, nn
 
+from vil_mm.engine.detection import check_detection, is_detection
+
 
 def check_device(device: str) -> None:
     """Fail in one line if a device is asked for that is not there.
 
     Raises:
-        ValueError: It is 'cuda' and there is no GPU.
+        ValueError: It is of CUDA and there is no such GPU.
     """
-    if device == 'cuda' and not torch.cuda.is_available():
-        raise ValueError('--device cuda: PyTorch finds no GPU here; take --device cpu')
+    asked = torch.device(device)
+    if asked.type == 'cuda' and not torch.cuda.is_available():
+        raise ValueError(f'--device {device}: PyTorch finds no GPU here; take --device cpu')
+    if asked.type == 'cuda' and (asked.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(f'--device {device}: the GPUs here are numbered 0 to {count - 1}')
 
 
 def read_shape(sides: list[int]) -> tuple[int, int]:
@@ -40,8 +46,11 @@ def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:
     """The model of a config in evaluation mode; weights that it names are not loaded.
 
     Raises:
-        ValueError: The config has no model, or its model cannot be built.
+        ValueError: The config has no model, its model cannot be built, or it is a detector and
+            mmdetection is missing.
     """
+    if is_detection(cfg):
+        check_detection(cfg)
     if not cfg.get('model'):
         raise ValueError(f'{cfg.filename}: no model; name a config of a whole model')
     spec = cfg.model.copy()
@@ -88,9 +97,45 @@ def scope_of(cfg: Config) -> Iterator[None]:
         yield
 
 
-def random_images(shape: tuple[int, int], batch_size: int, device: str) -> Tensor:
-    """Normal noise ``(B, 3, H, W)``, as images are once they are normalised."""
-    return torch.randn(batch_size, 3, *shape, device=device)
+def refuse_detection(cfg: Config) -> None:
+    """Fail if a config is for mmdetection, whether that is installed or not.
+
+    Raises:
+        ValueError: It is.
+    """
+    if is_detection(cfg):
+        raise ValueError(
+            f'{cfg.filename} is for detection, this tool is for segmentation and classification; '
+            'tools/test.py CONFIG CHECKPOINT --show-dir DIR draws what a detector finds'
+        )
+
+
+@contextmanager
+def size_named(shape: tuple[int, int]) -> Iterator[None]:
+    """What fails because a model does not run at a size says so in one line.
+
+    Raises:
+        ValueError: In place of what is raised inside; lack of a GPU's memory stays what it is.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f'the model does not run at {shape[0]} x {shape[1]}: {line}') from error
+
+
+def random_images(model: nn.Module, shape: tuple[int, int], batch_size: int, device: str) -> Tensor:
+    """Normal noise ``(B, C, H, W)`` for a model, as images are once they are normalised."""
+    return torch.randn(batch_size, image_channels(model), *shape, device=device)
+
+
+def image_channels(model: nn.Module) -> int:
+    """C of the images that a model takes: of its backbone's first convolution, 3 without one."""
+    backbone = getattr(model, 'backbone', model)
+    layers = (x for x in backbone.modules() if isinstance(x, nn.Conv2d))
+    return next((layer.in_channels for layer in layers), 3)
 
 
 def kind_of(model: nn.Module) -> str:

@@ -8,15 +8,16 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.visualization import UniversalVisualizer
 
-from vil_mm.apis.images import list_images, read_image
+from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.zoo import find_config
+from vil_mm.datasets.images import list_images, read_image
+from vil_mm.engine.launch import read_config
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
@@ -56,14 +57,15 @@ class ClsInferencer(ImageClassificationInferencer):
         classes: Sequence[str] | None = None,
         cfg_options: dict | None = None,
     ) -> None:
-        cfg = Config.fromfile(find_config(model))
-        cfg.merge_from_dict(cfg_options or {})
-        if cfg.get('default_scope') != 'mmpretrain':
+        device = device or get_device()
+        check_device(device)
+        cfg = read_config(str(find_config(model)), options=cfg_options)
+        if cfg.get('default_scope') != 'mmpretrain' or 'model' not in cfg:
             raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
         content = None if weights is None else read_checkpoint(str(weights))
         cfg.model.backbone.init_cfg = None
         with DefaultScope.overwrite_default_scope('mmpretrain'):  # the parent takes what is there
-            super().__init__(cfg, pretrained=False, device=device or get_device(), classes=classes)
+            super().__init__(cfg, pretrained=False, device=device, classes=classes)
         if content is None:
             print_log('No weights: the classifier predicts by random ones', 'current', WARNING)
         else:
@@ -71,21 +73,30 @@ class ClsInferencer(ImageClassificationInferencer):
         noted = meta_of(content).get('dataset_meta') or {}
         self.classes = classes or noted.get('classes') or self.classes
 
-    def draw(self, image: str | Path | np.ndarray, **_: object) -> np.ndarray:
+    def draw(
+        self,
+        image: str | Path | np.ndarray,
+        *,
+        side_by_side: bool = False,
+        fixed_size: bool = False,
+    ) -> np.ndarray:
         """Classify one image and write the class over it.
 
         Args:
             image: File, or array ``(H, W, 3)``, uint8, BGR.
+            side_by_side: Put the image itself beside the result.
+            fixed_size: As of ``SegInferencer.draw``; pictures have the image's size in any case.
 
         Returns:
-            The picture ``(H, W, 3)``, uint8, RGB.
+            The picture ``(H, W, 3)`` or, side by side, ``(H, 2 W, 3)``, uint8, RGB.
         """
         image = image if isinstance(image, np.ndarray) else read_image(image)
         (sample,) = self.forward(next(iter(self.preprocess([image]))))
-        visualizer = UniversalVisualizer()
-        return visualizer.visualize_cls(
-            mmcv.bgr2rgb(image), sample, classes=self.classes, draw_gt=False
+        image = mmcv.bgr2rgb(image)
+        picture = UniversalVisualizer().visualize_cls(
+            image, sample, classes=self.classes, draw_gt=False
         )
+        return np.concatenate((image, picture), axis=1) if side_by_side else picture
 
     def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
         if isinstance(inputs, str | Path):

@@ -13,9 +13,8 @@ import mmcv
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-from vil_mm.apis.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images
-
-LEGEND_LINES = 3  # of a video, whose pictures have one size
+from vil_mm.datasets.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images
+from vil_mm.files import whole_file
 
 
 class Drawer(Protocol):
@@ -26,7 +25,7 @@ class Drawer(Protocol):
         image: str | Path | np.ndarray,
         *,
         side_by_side: bool = False,
-        legend_lines: int | None = None,
+        fixed_size: bool = False,
     ) -> np.ndarray:
         """Draw the prediction for an image: RGB, uint8."""
 
@@ -80,7 +79,7 @@ def draw_all(
             _draw_video(inferencer, source, target, side_by_side)
             continue
         picture = inferencer.draw(source, side_by_side=side_by_side)
-        with _complete(target) as unfinished:
+        with whole_file(target) as unfinished:
             mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
 
 
@@ -115,21 +114,9 @@ def _draw_video(inferencer: Drawer, source: Path, target: Path, side_by_side: bo
     video = mmcv.VideoReader(str(source))
     if video.frame_cnt < 1:  # OpenCV's counts are below 0 for what is no video
         raise ValueError(f'not a video, or one without frames that OpenCV can read: {source}')
-    with _complete(target) as unfinished, _writer(unfinished, video.fps) as write:
+    with whole_file(target) as unfinished, _writer(unfinished, video.fps) as write:
         for frame in track_iter_progress((video, len(video)), file=sys.stderr):
-            write(inferencer.draw(frame, side_by_side=side_by_side, legend_lines=LEGEND_LINES))
-
-
-@contextmanager
-def _complete(target: Path) -> Iterator[Path]:
-    """A file to write instead of ``target``, which takes its place at the end if nothing fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f'.unfinished-{target.name}')
-    try:
-        yield unfinished
-        unfinished.replace(target)
-    finally:
-        unfinished.unlink(missing_ok=True)
+            write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
 
 
 @contextmanager

@@ -17,11 +17,15 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from vil_mm.apis.images import list_images, read_image
+from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.zoo import find_config
+from vil_mm.datasets.images import list_images, read_image
+from vil_mm.engine.launch import read_config
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
+from vil_mm.models.segmentors import TiledEncoderDecoder
 
+LEGEND_LINES = 3  # of pictures of one size
 LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
 
 
@@ -64,16 +68,16 @@ class SegInferencer(MMSegInferencer):
         cfg_options: dict | None = None,
         show_progress: bool = True,
     ) -> None:
-        cfg = Config.fromfile(find_config(model))
-        cfg.merge_from_dict(cfg_options or {})
-        if cfg.get('default_scope') != 'mmseg' or 'decode_head' not in cfg.model:
+        device = device or get_device()
+        check_device(device)
+        cfg = read_config(str(find_config(model)), options=cfg_options)
+        if cfg.get('default_scope') != 'mmseg' or 'decode_head' not in cfg.get('model', {}):
             raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
         self.weights = None if weights is None else str(weights)
         self.checkpoint = None if weights is None else read_checkpoint(self.weights)
         cfg.visualizer = ConfigDict(type='SegPanelVisualizer', name='inference')
         cfg.model.backbone.init_cfg = None
         _use_windows(cfg, full_size)
-        device = device or get_device()
         super().__init__(cfg, device=device, show_progress=show_progress)
         self.checkpoint = None
 
@@ -82,14 +86,15 @@ class SegInferencer(MMSegInferencer):
         image: str | Path | np.ndarray,
         *,
         side_by_side: bool = False,
-        legend_lines: int | None = None,
+        fixed_size: bool = False,
     ) -> np.ndarray:
         """Segment one image and draw the classes over it, with a legend.
 
         Args:
             image: File, or array ``(H, W, 3)``, uint8, BGR.
             side_by_side: Put the image itself beside the result.
-            legend_lines: See ``SegPanelVisualizer.compose``.
+            fixed_size: Have the picture's size depend on the image's alone, as a video needs it: a
+                legend of three lines, the largest classes first.
 
         Returns:
             The picture ``(H', W', 3)``, uint8, RGB.
@@ -98,13 +103,17 @@ class SegInferencer(MMSegInferencer):
         (sample,) = self.forward(self.collate_fn([self.pipeline(image)]))
         self.visualizer.set_dataset_meta(**self.model.dataset_meta)
         return self.visualizer.compose(
-            mmcv.bgr2rgb(image), sample, with_image=side_by_side, legend_lines=legend_lines
+            mmcv.bgr2rgb(image),
+            sample,
+            with_image=side_by_side,
+            legend_lines=LEGEND_LINES if fixed_size else None,
         )
 
     def forward(self, inputs: dict, **kwargs) -> Sequence[SegDataSample]:
         """Predict a batch; in tiles if its logits would be too large."""
         mode = self.model.test_cfg.mode
-        if self._logits_bytes(inputs) > LOGITS_LIMIT and mode != 'tiled':
+        can_tile = isinstance(self.model, TiledEncoderDecoder) and mode != 'tiled'
+        if can_tile and self._logits_bytes(inputs) > LOGITS_LIMIT:
             print_log(
                 f'The logits of this image would take {self._logits_bytes(inputs) / 1024**3:.1f} '
                 f'GiB: it is predicted in tiles of {self.model.test_cfg.crop_size}',
@@ -121,7 +130,9 @@ class SegInferencer(MMSegInferencer):
         fed = [image.shape[-2:] for image in inputs['inputs']]
         original = [sample.ori_shape for sample in inputs['data_samples']]
         pixels = max(height * width for height, width in [*fed, *original])
-        return 4 * self.model.decode_head.out_channels * pixels
+        head = self.model.decode_head
+        head = head[-1] if isinstance(head, nn.ModuleList) else head  # of a cascade, the last
+        return 4 * head.out_channels * pixels
 
     def _load_weights_to_model(self, model: nn.Module, _: None, cfg: ConfigDict) -> None:
         meta = {}  # the parent would read the file anew, with code allowed

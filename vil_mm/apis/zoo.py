@@ -63,8 +63,8 @@ def find_model(name: str) -> ModelRecord:
     close = difflib.get_close_matches(name.lower(), records, n=3)
     hint = f'did you mean {" or ".join(close)}? ' if close else ''
     raise ValueError(
-        f'no model is called {name!r}: {hint}python -m vil_mm --models lists all, and the path of a '
-        'config file works as well'
+        f'no model is called {name!r}: {hint}python -m vil_mm --models lists all, and '
+        'the path of a config file works as well'
     )
 
 

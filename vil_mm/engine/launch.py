@@ -43,12 +43,19 @@ def read_config(
 
     Raises:
         FileNotFoundError: There is no such config.
+        ValueError: It is no config, or an override does not fit it.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f'config not found: {path}')
-    cfg = Config.fromfile(path)
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program, which may fail in any way
+        raise ValueError(f'{path} cannot be read as a config: {_first_line(error)}') from error
     cfg.launcher = launcher
-    cfg.merge_from_dict(options or {})
+    try:
+        cfg.merge_from_dict(options or {})
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f'an override does not fit {path}: {_first_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
 
@@ -164,6 +171,10 @@ def prepare_testing(
         _draw_predictions(cfg, show_dir)
     if tta:
         _enable_tta(cfg)
+
+
+def _first_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'.strip().splitlines()[0]
 
 
 def _is_in_pieces(checkpoint: str, cfg: Config) -> bool:

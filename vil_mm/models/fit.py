@@ -26,8 +26,8 @@ def load_whole(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
         source: The checkpoint's name, for messages.
 
     Raises:
-        CheckpointError: A weight is missing or has another shape, or the official ones are not those
-            of an mmpretrain classifier.
+        CheckpointError: A weight is missing or has another shape, or they are official ones of
+            another model than a classifier.
     """
     if is_official(state) and hasattr(model, 'head'):
         state = convert(state, source)
