@@ -12,14 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset, pseudo_collate
-from mmengine.registry import DATASETS
 from mmseg.evaluation import IoUMetric
 from torch import nn
 
+from vil_mm.analysis.figures import new_figure
 from vil_mm.analysis.priors import IGNORE_INDEX
-from vil_mm.analysis.subject import new_figure
-from vil_mm.analysis.whole_model import kind_of, scope_of
-from vil_mm.apis.images import read_image
+from vil_mm.analysis.whole_model import build_dataset, kind_of
+from vil_mm.datasets.images import read_image
 
 RIGHT, WRONG, IGNORED = 0, 1, 2
 COLOURS = {'right': (205, 225, 205), 'wrong': (200, 30, 30), 'no class given': (40, 40, 40)}
@@ -72,12 +71,11 @@ def test_data(cfg: Config) -> BaseDataset:
     """The data set that a config is tested on, with its own pipeline.
 
     Raises:
-        ValueError: It has none.
+        ValueError: It has none, or no images in it.
     """
     if not (cfg.get('test_dataloader') or {}).get('dataset'):
         raise ValueError(f'{cfg.filename}: no test_dataloader.dataset, whose labels are compared')
-    with scope_of(cfg):
-        return DATASETS.build(cfg.test_dataloader.dataset)
+    return build_dataset(cfg, 'test')
 
 
 def check_indices(dataset: BaseDataset, indices: Sequence[int]) -> None:

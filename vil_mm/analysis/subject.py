@@ -8,18 +8,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmcv.transforms import Compose
 from mmengine.config import Config
 from torch import Tensor, nn
 
 from vil_mm.analysis.whole_model import build_model, scope_of
-from vil_mm.apis.images import read_image
-from vil_mm.checkpoints import is_official
+from vil_mm.datasets.images import read_image
 from vil_mm.models import VisionLSTM
-from vil_mm.models.fit import check_fit
-from vil_mm.models.pretrained import convert, read_state_dict
+from vil_mm.models.fit import load_whole
+from vil_mm.models.pretrained import read_state_dict
 
 
 class Subject(NamedTuple):
@@ -46,9 +43,7 @@ def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.M
     state = None if checkpoint is None else read_state_dict(checkpoint)
     model = build_model(cfg)
     if state is not None:
-        state = convert(state, checkpoint) if is_official(state) else state
-        check_fit(state, model.state_dict(), checkpoint)
-        model.load_state_dict(state, strict=False)
+        load_whole(model, state, checkpoint)
     return model.to(device).eval()
 
 
@@ -126,35 +121,3 @@ def _pipeline(cfg: Config, shape: tuple[int, int] | None) -> list[dict]:
 def weights_note(checkpoint: str | None) -> str:
     """What the title of a picture says of the weights."""
     return 'random weights' if checkpoint is None else Path(checkpoint).name
-
-
-def new_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches that needs no window."""
-    figure = Figure(figsize=(width, height), layout='constrained')
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def check_png(path: str | Path) -> Path:
-    """The path of a picture to be written.
-
-    Raises:
-        ValueError: It does not end in .png, or is a folder.
-    """
-    path = Path(path)
-    if path.suffix.lower() != '.png' or path.is_dir():
-        raise ValueError(f'--out {path}: expected the name of a file *.png')
-    return path
-
-
-def save_figure(figure: Figure, path: str | Path) -> Path:
-    """Write a PNG of 150 dpi, its folder is made; the file appears when it is complete."""
-    path = check_png(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.unfinished-{path.name}')
-    try:
-        figure.savefig(unfinished, dpi=150)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return path
