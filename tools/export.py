@@ -16,7 +16,17 @@ import vil_mm  # noqa: F401  registers models
 from vil_mm.analysis.subject import load_model
 from vil_mm.analysis.whole_model import read_shape
 from vil_mm.engine.launch import read_config
-from vil_mm.export import FORMATS, OPSET, PARTS, Report, check_target, deployed, export, form_of
+from vil_mm.export import (
+    FORMATS,
+    OPSET,
+    PARTS,
+    Report,
+    channels_of,
+    check_target,
+    deployed,
+    export,
+    form_of,
+)
 
 
 def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
@@ -71,7 +81,8 @@ def run(args: argparse.Namespace) -> None:
     )
     kind = f'ONNX opset {OPSET}' if args.format == 'onnx' else f'torch {torch.__version__} program'
     print(f'{report.path}: {kind}, {report.path.stat().st_size / 2**20:.1f} MiB')
-    print(f'input     images (batch, 3, {shape[0]}, {shape[1]}) float32: {function.takes}')
+    size = f'{channels_of(model.backbone)}, {shape[0]}, {shape[1]}'
+    print(f'input     images (batch, {size}) float32: {function.takes}')
     if form is not None:
         chunks = f', {form.chunk_size} tokens a chunk' if form.chunk_size else ''
         print(f'mLSTM     {form.backend} form{chunks}')

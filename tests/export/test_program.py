@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from torch import nn
 
 import vil_mm.export
-from vil_mm.export import check_target, deployed, export, form_of
+from vil_mm.export import channels_of, check_target, deployed, export, form_of
 from vil_mm.export.check import Difference, check_tolerance, compare, eager_run
+from vil_mm.export.program import SUFFIXES
 from vil_mm.mlstm.cost import Form
 from vil_mm.models import VisionLSTM
 
@@ -135,6 +137,72 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch) -> None:
     assert (tmp_path / 'm.pt2').read_text() == 'an older file'
     export(model, tmp_path / 'm.pt2', SHAPE, tolerance=0.02, **options)
     assert (tmp_path / 'm.pt2').read_text() == 'a new file'
+
+
+class Foreign(nn.Module):
+    """A backbone with an mmpretrain-like embedding, and code of its own."""
+
+    def __init__(self, code: Callable[[torch.Tensor], torch.Tensor], channels: int = 3) -> None:
+        super().__init__()
+        self.patch_embed = nn.Sequential(nn.Conv2d(channels, 4, 8, 8))
+        self.code = code
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.code(self.patch_embed(images))
+
+
+def windows(x: torch.Tensor) -> torch.Tensor:
+    """Counts images as Swin does."""
+    parts = x.reshape(-1, 3)
+    return parts.view(int(parts.shape[0] / (8 / 1)), 4, 2, 3)
+
+
+def bright(x: torch.Tensor) -> torch.Tensor:
+    return x if x.sum() > 0 else -x
+
+
+@pytest.mark.parametrize('format', ['onnx', 'torch-export'])
+@pytest.mark.parametrize(
+    ('code', 'reason'),
+    [
+        (windows, r'UserError: Constraints violated \(batch\)'),
+        (bright, r'GuardOnDataDependentSymNode: .*\(.*test_program\.py, line \d+\)'),
+    ],
+)
+def test_what_cannot_be_traced_is_told_in_one_line(
+    code: Callable, reason: str, format: str, tmp_path: Path, capfd
+) -> None:
+    model = nn.Module()
+    model.backbone = Foreign(code)
+    path = tmp_path / f'm{SUFFIXES[format]}'
+    path.write_text('an older file')
+    with pytest.raises(
+        ValueError, match=f'^torch.export cannot trace this model: {reason}'
+    ) as told:
+        export(model.eval(), path, SHAPE, part='backbone', format=format)
+    assert '\n' not in str(told.value)
+    assert [x.name for x in tmp_path.iterdir()] == [path.name]
+    assert path.read_text() == 'an older file' and capfd.readouterr() == ('', '')
+
+
+def test_what_onnx_has_not_is_told_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip('onnxscript')
+    model = nn.Module()
+    model.backbone = Foreign(lambda x: x.cummax(1).values)
+    message = r'^PyTorch has no translation .*: ValueError: cummax over axis 1 .*--format torch-'
+    with pytest.raises(ValueError, match=message) as told:
+        export(model.eval(), tmp_path / 'm.onnx', SHAPE, part='backbone')
+    assert '\n' not in str(told.value) and not list(tmp_path.iterdir())
+
+
+def test_other_channels_and_backbones(tmp_path: Path) -> None:
+    model = nn.Module()
+    model.backbone = Foreign(torch.tanh, channels=5)
+    path, options = tmp_path / 'm.pt2', {'part': 'backbone', 'format': 'torch-export'}
+    (difference,) = export(model.eval(), path, SHAPE, **options).differences
+    assert difference.name == 'features' and difference.shape == (4, 2, 3)
+    assert torch.export.load(path).module()(torch.zeros(7, 5, *SHAPE))[0].shape == (7, 4, 2, 3)
+    assert channels_of(build(in_channels=4).backbone) == 4 and channels_of(nn.Identity()) == 3
 
 
 def test_differences_are_seen() -> None:

@@ -19,7 +19,7 @@ from vil_mm.export.check import (
     program_run,
     seconds,
 )
-from vil_mm.export.deployed import PARTS, deployed, form_of
+from vil_mm.export.deployed import PARTS, channels_of, deployed, form_of
 from vil_mm.export.program import (
     FORMATS,
     OPSET,
@@ -29,8 +29,19 @@ from vil_mm.export.program import (
     write_onnx,
     write_program,
 )
+from vil_mm.files import whole_file
 
-__all__ = ['FORMATS', 'OPSET', 'PARTS', 'Report', 'check_target', 'deployed', 'export', 'form_of']
+__all__ = [
+    'FORMATS',
+    'OPSET',
+    'PARTS',
+    'Report',
+    'channels_of',
+    'check_target',
+    'deployed',
+    'export',
+    'form_of',
+]
 
 
 class Report(NamedTuple):
@@ -92,9 +103,7 @@ def export(
     path = check_target(out, format)
     check_packages(format)
     function = deployed(model, part, shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.unfinished-{path.name}')
-    try:
+    with whole_file(path) as unfinished:
         say('tracing the model')
         program = export_program(function, shape)
         say(f'writing {format}')
@@ -106,9 +115,6 @@ def export(
         check_tolerance(differences, tolerance)
         images = function.example(1, shape)
         times = seconds(run, images), seconds(eager_run(function), images)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return Report(path, nodes, differences, *times)
 
 

@@ -83,9 +83,9 @@ def compare(
     Raises:
         ValueError: An output has another shape, or is not finite where the model's is.
     """
-    eager, generator = eager_run(model), torch.random.fork_rng(devices=[])
+    eager = eager_run(model)
     found: dict[str, list[Difference]] = {name: [] for name in model.output_names()}
-    with generator:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         for size in batch_sizes:
             images = model.example(size, shape)

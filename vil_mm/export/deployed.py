@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vil_mm.analysis.whole_model import kind_of
+from vil_mm.layers.scan import NUM_HEADS
 from vil_mm.mlstm.cost import Form, choose_form
 from vil_mm.models import VisionLSTM
 
@@ -35,7 +36,7 @@ class DeployedBackbone(nn.Module):
 
     def example(self, batch_size: int, shape: tuple[int, int]) -> Tensor:
         """Noise as normalised images are."""
-        return torch.randn(batch_size, 3, *shape)
+        return torch.randn(batch_size, channels_of(self.backbone), *shape)
 
 
 class _Whole(nn.Module):
@@ -46,15 +47,15 @@ class _Whole(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         preprocessor = model.data_preprocessor
-        mean = getattr(preprocessor, 'mean', torch.zeros(3, 1, 1))
-        std = getattr(preprocessor, 'std', torch.ones(3, 1, 1))
+        mean = getattr(preprocessor, 'mean', torch.zeros(1, 1, 1))
+        std = getattr(preprocessor, 'std', torch.ones(1, 1, 1))
         self.register_buffer('mean', mean.detach().clone().view(1, -1, 1, 1))
         self.register_buffer('std', std.detach().clone().view(1, -1, 1, 1))
         self.model = model
 
     def example(self, batch_size: int, shape: tuple[int, int]) -> Tensor:
         """Noise from 0 to 255."""
-        return 255 * torch.rand(batch_size, 3, *shape)
+        return 255 * torch.rand(batch_size, channels_of(self.model.backbone), *shape)
 
     def normalised(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
@@ -116,6 +117,13 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
     )
 
 
+def channels_of(backbone: nn.Module) -> int:
+    """Channels of the images: those of the convolution that embeds patches, 3 without one."""
+    embedding = getattr(backbone, 'patch_embed', nn.Identity())
+    convolutions = [x for x in embedding.modules() if isinstance(x, nn.Conv2d)]
+    return convolutions[0].in_channels if convolutions else 3
+
+
 def form_of(backbone: nn.Module, shape: tuple[int, int]) -> Form | None:
     """The form of the mLSTM that the file will hold, which the number of tokens decides."""
     if not isinstance(backbone, VisionLSTM):
@@ -125,7 +133,7 @@ def form_of(backbone: nn.Module, shape: tuple[int, int]) -> Form | None:
     for side, stride in zip(shape, patch.proj.stride, strict=True):
         tokens *= (side - patch.patch_size) // stride + 1
     scan = backbone.blocks[0].layers[0].scans[0]
-    auto = choose_form(tokens, 4, backbone.embed_dims // 2)
+    auto = choose_form(tokens, NUM_HEADS, scan.skip.numel() // NUM_HEADS)
     return auto if scan.mlstm_backend in ('auto', auto.backend) else Form(scan.mlstm_backend)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -46,10 +47,21 @@ def export_program(model: nn.Module, shape: tuple[int, int]) -> ExportedProgram:
         model: Of :func:`vil_mm.export.deployed.deployed`.
         shape: (H, W). It is fixed in the program: the grid decides the position embedding, the
             form of the mLSTM and its chunks.
+
+    Raises:
+        ValueError: The model cannot be traced.
     """
     batch = Dim('batch', min=1, max=LARGEST_BATCH)
-    with torch.no_grad(), quiet():
-        return torch.export.export(model, (model.example(2, shape),), dynamic_shapes=({0: batch},))
+    images = model.example(2, shape)
+    try:
+        with torch.no_grad(), quiet():
+            return torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
+    except Exception as error:  # whatever the model's own code meets while it is traced
+        raise ValueError(
+            f'torch.export cannot trace this model: {_reason(error)}. Its code must not depend on '
+            'how many images there are, nor on what they show; export another model, or change '
+            'that code'
+        ) from error
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
@@ -62,39 +74,54 @@ def write_onnx(program: ExportedProgram, model: nn.Module, path: Path) -> None:
     """Write an ONNX file of opset :data:`OPSET`, weights inside, input 'images'.
 
     Raises:
-        ValueError: The weights do not fit into one file.
+        ValueError: The weights do not fit into one file, or an operator has no translation.
     """
     from vil_mm.export.cummax import onnx_cummax
 
     size = sum(x.numel() * x.element_size() for x in model.state_dict().values())
     if size >= LARGEST_ONNX:
         raise ValueError(f'{size / 2**30:.1f} GiB of weights: an ONNX file holds less than 2 GiB')
-    with quiet():
-        onnx_program = torch.onnx.export(
-            program,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=['images'],
-            output_names=model.output_names(),
-            custom_translation_table={torch.ops.aten.cummax.default: onnx_cummax},
-            verbose=False,
-        )
+    options = {'opset_version': OPSET, 'verbose': False, 'input_names': ['images']}
+    table = {torch.ops.aten.cummax.default: onnx_cummax}
+    names = model.output_names()
+    try:
+        with quiet():
+            onnx_program = torch.onnx.export(
+                program, dynamo=True, output_names=names, custom_translation_table=table, **options
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise ValueError(
+            f'PyTorch has no translation of this model to ONNX: {_reason(error)}; take --format '
+            'torch-export'
+        ) from error
     onnx_program.model.producer_name, onnx_program.model.producer_version = 'vil_mm', __version__
     onnx_program.model.metadata_props['images'] = model.takes
     onnx_program.save(path, external_data=False)
 
 
-@contextlib.contextmanager
+@contextmanager
 def quiet() -> Iterator[None]:
-    """Without the exporter's warnings and progress, which are about its own insides."""
-    loggers = [logging.getLogger(name) for name in ('torch.onnx', 'onnxscript', 'onnx_ir')]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Without what the exporter logs, warns of and prints, which is about its own insides.
+
+    What is wrong is in the errors that it raises.
+    """
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with redirect_stdout(nowhere), redirect_stderr(nowhere), warnings.catch_warnings():
             warnings.simplefilter('ignore')
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(level)
+
+
+def _reason(error: BaseException) -> str:
+    """What was met at first, and in which line of code if that is told: out of pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = str(error).strip()
+    first = text.split('\n')[0].split('! For more')[0].split('. Failure message')[0].strip(' .')
+    place = re.search(r'File "([^"]+)", line (\d+)', text)
+    at = f' ({place[1]}, line {place[2]})' if place else ''
+    return f'{type(error).__name__}: {first}{at}' if first else f'{type(error).__name__}{at}'
