@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import torch
-from mmengine.utils import ProgressBar
+from mmengine.utils import track_iter_progress
 
 import vil_mm  # noqa: F401  registers models
 from vil_mm.analysis.model_speed import describe, measure_model
@@ -26,13 +26,12 @@ def main() -> None:
     try:
         setting, shape = read_setting(args), read_shape(args.shape)
         cfg = read_config(args.config, options=args.cfg_options)
-        bar = ProgressBar(setting.repeat)
-        row = measure_model(cfg, shape, setting, args.checkpoint, bar.update)
+        row = measure_model(cfg, shape, setting, args.checkpoint, track_iter_progress)
     except (OSError, ValueError) as error:
         parser.exit(2, f'{parser.prog}: {error}\n')
     except torch.cuda.OutOfMemoryError as error:
         parser.exit(1, f'\n{parser.prog}: out of memory: {str(error).splitlines()[0]}\n')
-    print('\n' + describe(row, setting))
+    print(describe(row, setting))
 
 
 if __name__ == '__main__':

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import weakref
 
 import pytest
 import torch
 from mmengine.config import Config
 from PIL import Image
 
-from vil_mm.analysis import model_speed
+from vil_mm.analysis import model_speed, speed
 from vil_mm.analysis.compare import compare_models, plot_comparison, table
 from vil_mm.analysis.model_speed import Setting, describe, measure_model
 from vil_mm.analysis.speed import environment, peak_memory, take_turns, timer_of, versions, write
+from vil_mm.analysis.whole_model import build_model
 from vil_mm.engine.launch import read_config
 
 
@@ -21,11 +23,11 @@ def cfg(tiny_config) -> Config:
     return read_config(str(tiny_config))
 
 
-def classifier() -> Config:
-    """Two layers of 16 channels, ten classes, no optimizer."""
+def classifier(num_classes: int = 10, **backbone) -> Config:
+    """Two layers of 16 channels, no optimizer."""
     arch = {'embed_dims': 16, 'num_layers': 2}
-    backbone = {'type': 'VisionLSTM', 'arch': arch, 'out_type': 'avg'}
-    head = {'type': 'LinearClsHead', 'num_classes': 10, 'in_channels': 16}
+    backbone = {'type': 'VisionLSTM', 'arch': arch, 'out_type': 'avg', **backbone}
+    head = {'type': 'LinearClsHead', 'num_classes': num_classes, 'in_channels': 16}
     model = {'type': 'ImageClassifier', 'backbone': backbone, 'head': head}
     return Config({'model': model, 'default_scope': 'mmpretrain'})
 
@@ -33,9 +35,12 @@ def classifier() -> Config:
 def test_prediction(cfg) -> None:
     seen = []
     row = measure_model(
-        cfg, (64, 96), Setting(batch_size=2, repeat=3), None, lambda: seen.append(1)
+        cfg,
+        (64, 96),
+        Setting(batch_size=2, repeat=3),
+        progress=lambda calls: (seen.append(i) or i for i in calls),
     )
-    assert (row['height'], row['width'], len(seen)) == (64, 96, 3)
+    assert (row['height'], row['width'], seen) == (64, 96, [0, 1, 2])
     assert 0 < row['ms'] <= row['ms_p90']
     assert row['images_per_s'] == pytest.approx(2e3 / row['ms'])
     assert row['peak_MiB'] >= 4 * row['parameters'] * 1e6 / 2**20, 'weights are counted'
@@ -47,9 +52,9 @@ def test_prediction(cfg) -> None:
 @pytest.mark.parametrize('kind', ['segmentor', 'classifier'])
 def test_training_step_updates_weights(cfg, kind, monkeypatch) -> None:
     cfg, models = cfg if kind == 'segmentor' else classifier(), []
-    build = model_speed.build_model
+    load = model_speed.load_model
     monkeypatch.setattr(
-        model_speed, 'build_model', lambda *args: models.append(build(*args)) or models[-1]
+        model_speed, 'load_model', lambda *args: models.append(load(*args)) or models[-1]
     )
     before = []
     training = model_speed._training
@@ -67,7 +72,7 @@ def test_training_step_updates_weights(cfg, kind, monkeypatch) -> None:
 
 def test_autocast_is_used(monkeypatch) -> None:
     seen = []
-    head = model_speed.build_model(classifier()).head
+    head = build_model(classifier()).head
     monkeypatch.setattr(
         type(head), 'predict', lambda *_: seen.append(torch.is_autocast_enabled('cpu'))
     )
@@ -75,13 +80,75 @@ def test_autocast_is_used(monkeypatch) -> None:
     assert seen and all(seen)
 
 
-def test_checkpoint(cfg, tmp_path) -> None:
-    model = model_speed.build_model(cfg)
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'own.pth')
-    measure_model(cfg, (64, 64), Setting(repeat=1), str(tmp_path / 'own.pth'))
-    torch.save({'state_dict': {'nothing': torch.zeros(1)}}, tmp_path / 'other.pth')
-    with pytest.raises(ValueError, match='does not fit the config: it lacks backbone'):
-        measure_model(cfg, (64, 64), Setting(repeat=1), str(tmp_path / 'other.pth'))
+def test_checkpoint(tmp_path, monkeypatch) -> None:
+    model, path = build_model(classifier()), tmp_path / 'own.pth'
+    torch.save({'state_dict': model.state_dict()}, path)
+    measured = []
+    monkeypatch.setattr(
+        model_speed, '_peak', lambda call, model, device: measured.append(model) or 1.0
+    )
+    measure_model(classifier(), (32, 32), Setting(repeat=1), str(path))
+    assert torch.equal(measured[0].head.fc.weight, model.head.fc.weight), 'these weights ran'
+    with pytest.raises(ValueError, match='for 10 classes in the checkpoint, 7 in the model'):
+        measure_model(classifier(7), (32, 32), Setting(repeat=1), str(path))
+    with pytest.raises(FileNotFoundError, match='checkpoint not found: missing'):
+        measure_model(classifier(), (32, 32), Setting(repeat=1), 'missing.pth')
+
+
+def test_size_that_does_not_run(cfg) -> None:
+    with pytest.raises(ValueError, match='the model does not run at 8 x 8: '):
+        measure_model(cfg, (8, 8), Setting(repeat=1))
+
+
+def test_channels_of_the_images() -> None:
+    row = measure_model(classifier(in_channels=5), (32, 32), Setting(repeat=1))
+    usual = measure_model(classifier(), (32, 32), Setting(repeat=1))
+    assert 1e9 * (row['GMAC'] - usual['GMAC']) == pytest.approx(2 * 16**2 * 16 * 4)
+
+
+def test_memory_of_the_timer_is_not_the_models(monkeypatch) -> None:
+    """On a GPU it holds 256 MiB, by which it empties the cache."""
+
+    class Timer:
+        def __call__(self, call) -> float:
+            call()
+            return 1.0
+
+    timers, alive = [], []
+
+    def make(device: str) -> Timer:
+        timer = Timer()
+        timers.append(weakref.ref(timer))
+        return timer
+
+    monkeypatch.setattr(model_speed, 'timer_of', make)
+    monkeypatch.setattr(model_speed, '_peak', lambda *_: alive.append(timers[0]()) or 1.0)
+    row = measure_model(classifier(), (32, 32), Setting(repeat=2))
+    assert alive == [None] and row['ms'] == 1e3
+
+
+@pytest.mark.parametrize('missing', ['glibc', 'proc'])
+def test_unknown_memory_is_said_to_be_unknown(missing, monkeypatch, tmp_path) -> None:
+    if missing == 'glibc':
+        monkeypatch.setattr(speed.ctypes, 'CDLL', lambda _: object())
+    else:
+        monkeypatch.setattr(speed, 'Path', lambda path: tmp_path / 'none' / path.strip('/'))
+    assert peak_memory(lambda: None, 'cpu') is None
+    setting = Setting(repeat=1)
+    (row,) = rows = compare_models({'one': classifier()}, [32], setting)
+    assert row['peak_MiB'] is None and row['ms'] > 0
+    assert 'peak memory    unknown' in describe(row, setting)
+    assert list(table(rows))[1].split()[5] == '-'
+    with Image.open(plot_comparison(rows, setting, tmp_path / 'c.png')) as picture:
+        assert picture.size == (825, 690), 'one panel'
+
+
+def test_a_failing_call_is_no_unknown_memory() -> None:
+    def fail() -> None:
+        raise OSError('of the call itself')
+
+    with pytest.raises(OSError, match='of the call itself'):
+        peak_memory(fail, 'cpu')
 
 
 @pytest.mark.parametrize(

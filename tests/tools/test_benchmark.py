@@ -10,6 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from vil_mm.analysis.whole_model import build_model
+from vil_mm.engine.launch import read_config
+
 
 def test_benchmark(run_here, tiny_config, capsys) -> None:
     run_here('benchmark.py', tiny_config, '--shape', '64', '--repeat', '2', '--device', 'cpu')
@@ -17,6 +20,17 @@ def test_benchmark(run_here, tiny_config, capsys) -> None:
     assert 'prediction of 1 x 64 x 64 pixels, 2 calls' in out
     for name in ('latency', 'throughput', 'peak memory', 'parameters', 'multiply-adds'):
         assert re.search(rf'^{name} +\d', out, re.MULTILINE)
+
+
+def test_checkpoint_of_other_classes(run_here, tiny_config, tmp_path, capsys) -> None:
+    model = build_model(read_config(str(tiny_config)))
+    torch.save({'state_dict': model.state_dict()}, tmp_path / 'eight.pth')
+    with pytest.raises(SystemExit) as stop:
+        run_here('benchmark.py', 'tiny.py', 'eight.pth', '--device', 'cpu',
+                 '--cfg-options', 'model.decode_head.num_classes=5')  # fmt: skip
+    printed = capsys.readouterr()
+    assert stop.value.code == 2 and not printed.out
+    assert 'is for 8 classes in the checkpoint, 5 in the model' in printed.err
 
 
 def test_compare(run_here, tiny_config, tmp_path, capsys) -> None:

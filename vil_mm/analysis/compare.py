@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from mmengine.config import Config
 
+from vil_mm.analysis.figures import save_figure
 from vil_mm.analysis.model_speed import Setting, measure_model
 from vil_mm.analysis.speed import Row, device_name, reason_kept
 
@@ -58,14 +59,17 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
                 yield f'{start}  {row["reason"]}'
                 continue
             mac = f'{row["GMAC"]:>9.2f}' if 'GMAC' in row else f'{"-":>9}'
+            peak = f'{"-":>9}' if row['peak_MiB'] is None else f'{row["peak_MiB"]:>9.0f}'
             yield (
                 f'{start}{row["ms"]:>10.1f}{row["ms_p90"]:>10.1f}{row["images_per_s"]:>10.2f}'
-                f'{row["peak_MiB"]:>9.0f}{row["parameters"]:>10.2f}{mac}'
+                f'{peak}{row["parameters"]:>10.2f}{mac}'
             )
 
 
 def plot_comparison(rows: Sequence[Row], setting: Setting, out_png: str | Path) -> Path:
     """Draw latency and peak memory over the side of the image, log-log, into a PNG of 150 dpi.
+
+    Memory has no panel where no row knows it.
 
     Raises:
         ValueError: Every row has failed.
@@ -73,19 +77,20 @@ def plot_comparison(rows: Sequence[Row], setting: Setting, out_png: str | Path) 
     measured = [row for row in rows if 'reason' not in row]
     if not measured:
         raise ValueError(f'nothing was measured: {rows[0]["reason"]}')
-    figure = Figure(figsize=(11, 4.6), layout='constrained')
-    FigureCanvasAgg(figure)
     what = 'training step' if setting.train_step else 'prediction'
-    axes = figure.subplots(1, 2)
-    _draw(axes[0], measured, 'ms', f'{what}, batch {setting.batch_size} (ms)', 'time')
-    _draw(axes[1], measured, 'peak_MiB', 'peak memory (MiB)', 'memory')
+    panels = {'ms': (f'{what}, batch {setting.batch_size} (ms)', 'time')}
+    if any(row['peak_MiB'] is not None for row in measured):
+        panels['peak_MiB'] = ('peak memory (MiB)', 'memory')
+    figure = Figure(figsize=(5.5 * len(panels), 4.6), layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for ax, (key, (label, panel)) in zip(axes, panels.items(), strict=True):
+        _draw(ax, [row for row in measured if row[key] is not None], key, label, panel)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc='outside lower center', ncols=2, frameon=False)
     precision = setting.amp or 'float32'
     figure.suptitle(f'{device_name(setting.device)}, {precision}', fontsize='medium', color='0.3')
-    Path(out_png).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, dpi=150)
-    return Path(out_png)
+    return save_figure(figure, out_png)
 
 
 def _draw(axes: Axes, rows: Sequence[Row], key: str, label: str, title: str) -> None:

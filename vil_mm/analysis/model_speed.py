@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,23 +13,23 @@ import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
-from mmengine.structures import PixelData
+from mmengine.structures import BaseDataElement, PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from torch import nn
 
 from vil_mm.analysis.flops import count_flops
 from vil_mm.analysis.speed import Call, Row, device_name, peak_memory, timer_of
+from vil_mm.analysis.subject import load_model
 from vil_mm.analysis.whole_model import (
-    build_model,
     check_device,
     kind_of,
     num_parameters,
     random_images,
     scope_of,
+    size_named,
 )
 from vil_mm.engine.precision import use_mixed_precision
-from vil_mm.models.pretrained import read_state_dict
 
 WARM_UP = 2  # calls before the first that counts
 
@@ -79,43 +80,42 @@ def measure_model(
     shape: tuple[int, int],
     setting: Setting,
     checkpoint: str | None = None,
-    progress: Callable[[], None] = lambda: None,
+    progress: Callable[[range], Iterable[int]] = iter,
 ) -> Row:
     """Measure a config's model on random images.
 
     A prediction is the network with all that turns its output into one at full size: windows of
     ``test_cfg``, resizing and the choice of the class; of a detector backbone, neck and heads
-    alone. Images lie on the device, normalised.
+    alone, those of two stages with the choice of proposals. Images lie on the device, normalised.
 
     Args:
         cfg: Of a segmentor, classifier or detector.
         shape: Height and width in pixels.
         setting: How.
-        checkpoint: Weights; random ones take as long.
-        progress: Is called after each call that counts.
+        checkpoint: Weights of the whole model, or official ones of a classifier; random ones take
+            as long.
+        progress: Is given the calls that count and goes through them, as ``track_iter_progress``.
 
     Returns:
         ``ms`` and ``ms_p90`` a call, ``images_per_s``, ``peak_MiB``, ``parameters`` (M) and, of
         predictions, ``GMAC`` an image, the multiply-adds of ``count_flops``. Peak memory is on a
         GPU what PyTorch had allocated at most, weights included; on a CPU (Linux) the weights and
-        what a call adds to the process's resident set at its peak.
+        what a call adds to the process's resident set at its peak, None where that is not known.
 
     Raises:
-        ValueError: The setting, the config or the checkpoint does not allow it.
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: The setting, the config, the size or the checkpoint does not allow it.
     """
     setting.check()
-    model = build_model(cfg, setting.device)
-    if checkpoint:
-        _load(model, checkpoint)
+    model = load_model(cfg, checkpoint, setting.device)
     if setting.compile:
         model.backbone.compile()
     call = (_training if setting.train_step else _prediction)(model, cfg, shape, setting)
-    for _ in range(WARM_UP):
-        call()
-    timer, times = timer_of(setting.device), []
-    for _ in range(setting.repeat):
-        times.append(timer(call))
-        progress()
+    with size_named(shape):
+        for _ in range(WARM_UP):
+            call()
+    times = _times(call, setting.device, progress(range(setting.repeat)))
+    gc.collect()  # the timer's memory is none of the model's
     median = statistics.median(times)
     row: Row = {
         'height': shape[0],
@@ -131,9 +131,16 @@ def measure_model(
     return row
 
 
+def _times(call: Call, device: str, turns: Iterable[int]) -> list[float]:
+    """Seconds of the call at each turn."""
+    timer = timer_of(device)
+    return [timer(call) for _ in turns]
+
+
 def describe(row: Row, setting: Setting) -> str:
     """A row of :func:`measure_model` in words, with the machine and how memory was taken."""
     what = 'training step' if setting.train_step else 'prediction'
+    peak = row['peak_MiB']
     threads = f', {torch.get_num_threads()} threads' if setting.device == 'cpu' else ''
     how = (
         'most that PyTorch had allocated'
@@ -147,7 +154,8 @@ def describe(row: Row, setting: Setting) -> str:
         f'{setting.repeat} calls',
         f'latency        {row["ms"]:.1f} ms median, {row["ms_p90"]:.1f} ms 90th percentile',
         f'throughput     {row["images_per_s"]:.2f} images/s',
-        f'peak memory    {row["peak_MiB"]:.0f} MiB ({how})',
+        'peak memory    '
+        + ('unknown, Linux with glibc tells it' if peak is None else f'{peak:.0f} MiB ({how})'),
         f'parameters     {row["parameters"]:.2f} M',
     ]
     if 'GMAC' in row:
@@ -155,26 +163,22 @@ def describe(row: Row, setting: Setting) -> str:
     return '\n'.join(lines)
 
 
-def _load(model: nn.Module, checkpoint: str) -> None:
-    state = read_state_dict(checkpoint)
-    missing = model.load_state_dict(state, strict=False).missing_keys
-    if missing:
-        raise ValueError(f'{checkpoint} does not fit the config: it lacks {missing[0]}')
-
-
 def _prediction(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Setting) -> Call:
-    images = random_images(shape, setting.batch_size, setting.device)
-    mode = 'tensor' if kind_of(model) == 'detector' else 'predict'
+    images = random_images(model, shape, setting.batch_size, setting.device)
+    mode, samples = 'predict', None
+    if kind_of(model) == 'detector':  # what random weights find depends on chance
+        sizes = {'img_shape': shape, 'ori_shape': shape, 'batch_input_shape': shape}
+        mode, samples = 'tensor', [BaseDataElement(metainfo=sizes) for _ in images]
 
     def call() -> None:
         with torch.no_grad(), _autocast(setting):
-            model(images, mode=mode)
+            model(images, samples, mode=mode)
 
     return call
 
 
 def _training(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Setting) -> Call:
-    images = random_images(shape, setting.batch_size, setting.device)
+    images = random_images(model, shape, setting.batch_size, setting.device)
     samples = _targets(model, shape, setting)
     options = cfg.get('optim_wrapper') or {'optimizer': {'type': 'AdamW', 'lr': 1e-4}}
     options = Config({'o': options}).o
@@ -221,11 +225,12 @@ def _autocast(setting: Setting) -> contextlib.AbstractContextManager:
     return torch.autocast(setting.device, getattr(torch, setting.amp))
 
 
-def _peak(call: Call, model: nn.Module, device: str) -> float:
+def _peak(call: Call, model: nn.Module, device: str) -> float | None:
     """MiB, see :func:`measure_model`."""
     if device == 'cuda':
         held = torch.cuda.memory_allocated() / 2**20
     else:
         tensors = [*model.parameters(), *model.buffers()]
         held = sum(x.numel() * x.element_size() for x in tensors) / 2**20
-    return held + peak_memory(call, device)
+    added = peak_memory(call, device)
+    return None if added is None else held + added

@@ -78,8 +78,11 @@ def _cuda_timer(hide_launch: bool) -> Callable[[Call], float]:
     return seconds
 
 
-def peak_memory(call: Call, device: str) -> float:
-    """MiB that a call takes at most beyond what is there before it (CPU: resident set, Linux)."""
+def peak_memory(call: Call, device: str) -> float | None:
+    """MiB that a call takes at most beyond what is there before it; on a CPU of the resident set.
+
+    There it takes Linux with glibc and a /proc that may be written to; None where they are not.
+    """
     gc.collect()
     if device == 'cuda':
         torch.cuda.synchronize()
@@ -88,6 +91,8 @@ def peak_memory(call: Call, device: str) -> float:
         call()
         torch.cuda.synchronize()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
+    if not _peak_is_known():
+        return None
     libc = ctypes.CDLL(None)
     # Every tensor in pages of its own, which go back when it is freed: what earlier calls have
     # left in the heap would be used again, unseen.
@@ -96,11 +101,24 @@ def peak_memory(call: Call, device: str) -> float:
     gc.collect()
     libc.malloc_trim(0)
     before = _resident('VmRSS')
-    Path('/proc/self/clear_refs').write_text('5')  # resets the peak
+    _reset_peak()
     call()
     peak = _resident('VmHWM') - before
     libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # what glibc comes to by itself; faster
     return peak
+
+
+def _peak_is_known() -> bool:
+    try:
+        libc = ctypes.CDLL(None)
+        _reset_peak()
+        return hasattr(libc, 'mallopt') and hasattr(libc, 'malloc_trim') and _resident('VmHWM') > 0
+    except (KeyError, OSError, TypeError):  # no such line, no such file, no library of that kind
+        return False
+
+
+def _reset_peak() -> None:
+    Path('/proc/self/clear_refs').write_text('5')
 
 
 def held_memory(device: str) -> float:
@@ -182,9 +200,11 @@ def device_name(device: str) -> str:
     """The model of the CPU or GPU."""
     if device == 'cuda':
         return torch.cuda.get_device_name()
-    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    lines = []
+    with contextlib.suppress(OSError):  # Linux has it
+        lines = Path('/proc/cpuinfo').read_text().splitlines()
     names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
-    return names[0] if names else platform.processor()
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
