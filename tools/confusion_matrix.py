@@ -9,7 +9,7 @@ import mmengine
 from mmengine.config import DictAction
 
 import vil_mm  # noqa: F401  registers models, data sets and hooks
-from vil_mm.analysis.confusion import confusion_of, most_confused, plot_confusion
+from vil_mm.analysis.confusion import check_cmap, confusion_of, most_confused, plot_confusion
 from vil_mm.datasets import DatasetError
 from vil_mm.engine.cli import LazyBar
 from vil_mm.engine.launch import read_config
@@ -37,11 +37,30 @@ def parser_of() -> argparse.ArgumentParser:
     return parser
 
 
+def check(args: argparse.Namespace) -> None:
+    """Fail before a long test if what follows it cannot be done.
+
+    Raises:
+        ValueError: A colour map, a number or the name of a file to write is not fit for that.
+    """
+    check_cmap(args.cmap)
+    if args.top < 1:
+        raise ValueError(f'--top {args.top}: expected 1 or more')
+    for option, path, endings in (
+        ('--show-path', args.show_path, ('.png',)),
+        ('--out', args.out, ('.pkl', '.json')),
+    ):
+        if path and (path.suffix not in endings or path.is_dir()):
+            names = ' or '.join(f'*{ending}' for ending in endings)
+            raise ValueError(f'{option} {path}: expected the name of a file {names}')
+
+
 def main() -> None:
     parser = parser_of()
     args = parser.parse_args()
     out = args.show_path or Path(f'{Path(args.config).stem}_confusion.png')
     try:
+        check(args)
         cfg = read_config(args.config, options=args.cfg_options)
         matrix, classes = confusion_of(cfg, args.ckpt_or_result, LazyBar())
         plot_confusion(

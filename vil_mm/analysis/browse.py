@@ -17,7 +17,7 @@ from mmpretrain.visualization import UniversalVisualizer
 from mmseg.structures import SegDataSample
 from PIL import Image, ImageDraw, ImageFont
 
-from vil_mm.analysis.whole_model import build_dataset
+from vil_mm.analysis.whole_model import build_dataset, refuse_detection
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.checks import check_data
 from vil_mm.engine.visualizer import SegPanelVisualizer
@@ -57,8 +57,9 @@ def browse(
 
     Raises:
         FileNotFoundError: The data are not there.
-        ValueError: The config has no such phase, or there are no images.
+        ValueError: The config is for detection or has no such phase, or there are no images.
     """
+    refuse_detection(cfg)
     if not cfg.get(f'{phase}_dataloader'):
         raise ValueError(f'{cfg.filename}: no {phase}_dataloader, which --phase {phase} asks for')
     if number is not None and number < 1:

@@ -19,8 +19,9 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import ConfusionMatrix
 from mmseg.datasets.transforms import LoadAnnotations
 
+from vil_mm.analysis.figures import save_figure
 from vil_mm.analysis.priors import resize_nearest
-from vil_mm.analysis.whole_model import build_dataset
+from vil_mm.analysis.whole_model import build_dataset, refuse_detection
 from vil_mm.engine.checks import check_data
 from vil_mm.engine.launch import prepare_testing
 from vil_mm.engine.processes import build_runner
@@ -54,8 +55,9 @@ def confusion_of(
 
     Raises:
         FileNotFoundError: Data, checkpoint or a label map are not there.
-        ValueError: The predictions are not those of this config.
+        ValueError: The config is for detection, or the predictions are not those of this config.
     """
+    refuse_detection(cfg)
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f'neither checkpoint nor predictions: {source} is not there')
@@ -158,6 +160,16 @@ def most_confused(matrix: np.ndarray, classes: Sequence[str], top: int) -> list[
     ]
 
 
+def check_cmap(name: str) -> None:
+    """Fail if there is no such colour map.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in matplotlib.colormaps:
+        raise ValueError(f'--cmap {name!r} is no colour map of matplotlib, as viridis is')
+
+
 def plot_confusion(
     matrix: np.ndarray,
     classes: Sequence[str],
@@ -180,8 +192,7 @@ def plot_confusion(
     Raises:
         ValueError: The colour map is not known.
     """
-    if cmap not in matplotlib.colormaps:
-        raise ValueError(f'--cmap {cmap!r} is no colour map of matplotlib, as viridis is')
+    check_cmap(cmap)
     side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if len(classes) <= 20 else 1))
     figure = Figure(figsize=(side + 1, side), layout='constrained')
     FigureCanvasAgg(figure)
@@ -207,6 +218,4 @@ def plot_confusion(
                     column, row, f'{100 * share:.0f}', ha='center', va='center', color=ink,
                     fontsize=size - 1 if len(classes) <= VALUES_UP_TO else 4,
                 )  # fmt: skip
-    Path(out_png).parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, dpi=150 if len(classes) <= 60 else 110)
-    return Path(out_png)
+    return save_figure(figure, out_png, dpi=150 if len(classes) <= 60 else 110)
