@@ -109,6 +109,40 @@ def test_several_runs(tmp_path, monkeypatch):
     assert drawn == [('lr', {name: {10: 1e-3, 20: 1e-3} for name in ('left', 'right')})]
 
 
+@pytest.mark.parametrize(
+    ('place', 'name'),
+    [
+        ('run/20250101_000000/vis_data/scalars.json', 'run'),
+        ('scalars.json', 'scalars'),
+        ('kept/first.json', 'first'),
+    ],
+)
+def test_name_of_a_log(tmp_path, place, name):
+    path = tmp_path / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"loss": 1.0, "step": 1}')
+    assert curves._name(path) == name
+
+
+def test_name_of_a_log_at_the_root(monkeypatch):
+    """There is no third folder above it."""
+    monkeypatch.setattr(Path, 'is_file', lambda _: True)
+    assert curves._name('/scalars.json') == curves._name('/tmp/scalars.json') == 'scalars'
+    assert curves._name('/run/vis_data/scalars.json') == 'scalars'
+
+
+def test_runs_of_one_name_are_all_drawn(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(curves, '_draw_panel', lambda *args: drawn.append(list(args[2])))
+    for group in 'abc':
+        log(tmp_path / group, '20250101_000000', {10: 2.0}, {})
+    runs = [tmp_path / group for group in 'abc']
+    plot_runs(runs, tmp_path / 'out.png', legend=['x', 'y', 'x'])
+    assert drawn == [['x (1)', 'y', 'x (2)']]
+    plot_runs(runs, tmp_path / 'out.png', legend=['x', 'x', 'x (1)'])
+    assert len(set(drawn[1])) == 3
+
+
 def test_what_cannot_be_drawn(tmp_path):
     log(tmp_path, '20250101_000000', {10: 2.0}, {})
     with pytest.raises(ValueError, match="no run has logged 'mIoU'; there are loss, lr"):

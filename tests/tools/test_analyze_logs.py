@@ -33,6 +33,14 @@ def test_several_runs(run_here, tmp_path) -> None:
         assert picture.size == (1125, 1245)
 
 
+def test_log_that_was_taken_out_of_its_work_dir(run_here, tmp_path) -> None:
+    (log,) = run_in(tmp_path / 'work').glob('*/vis_data/scalars.json')
+    log.rename(tmp_path / 'scalars.json')
+    run_here('analyze_logs.py', 'scalars.json')
+    with Image.open(tmp_path / 'curves.png') as picture:
+        assert picture.size == (1125, 900)
+
+
 @pytest.mark.parametrize(
     ('args', 'message'),
     [

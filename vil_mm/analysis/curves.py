@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from vil_mm.analysis.figures import save_figure
+
 Curve = dict[int, float]
 SCORES = ('mIoU', 'accuracy/top1', 'coco/bbox_mAP', 'mAcc', 'aAcc', 'accuracy/top5')
 LABELS = {
@@ -98,7 +100,7 @@ def plot_runs(
         out_png: File to write; its folder is made.
         keys: Scalars, a panel each; by default the training loss and the first of ``SCORES`` that
             the runs have. A run without a scalar is left out of its panel.
-        legend: A name for each run; by default those of the work dirs.
+        legend: A name for each run; by default those of the work dirs. Equal ones get numbers.
         title: Above the picture; by default the name of the only run.
 
     Returns:
@@ -108,8 +110,8 @@ def plot_runs(
         FileNotFoundError, ValueError: As ``read_run``; no run has one of the keys; or there is not
             one name for each run.
     """
-    curves, out_png = [read_run(run) for run in runs], Path(out_png)
-    names = list(legend or _names(runs))
+    curves = [read_run(run) for run in runs]
+    names = _told_apart(list(legend or map(_name, runs)))
     if len(names) != len(runs):
         raise ValueError(f'--legend has {len(names)} names for {len(runs)} runs')
     known = sorted({name for curve in curves for name in curve})
@@ -127,19 +129,25 @@ def plot_runs(
     if title:
         axes[0].set_title(title, loc='left', fontweight='bold')
     axes[-1].set_xlabel('iteration')
-    out_png.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(out_png, dpi=150)
-    return out_png
+    return save_figure(figure, out_png)
 
 
-def _names(runs: Sequence[str | Path]) -> list[str]:
-    """Of work dirs; of JSON logs that of their work dir; with numbers where they are the same."""
-    paths = [Path(run).resolve() for run in runs]
-    names = [path.parents[2].name if path.is_file() else path.name for path in paths]
-    return [
+def _name(run: str | Path) -> str:
+    """Of a work dir; of a JSON log that of its work dir, or its own where it lies elsewhere."""
+    path = Path(run).resolve()
+    if not path.is_file():
+        return path.name
+    in_work_dir = path.parent.name == 'vis_data' and len(path.parents) > 3
+    return path.parents[2].name if in_work_dir else path.stem
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """With numbers where they are the same."""
+    numbered = [
         f'{name} ({names[: i + 1].count(name)})' if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
+    return numbered if len(set(numbered)) == len(names) else _told_apart(numbered)
 
 
 def _draw_panel(ax: Axes, key: str, curves: dict[str, Curve], colours: dict[str, str]) -> None:
