@@ -20,16 +20,15 @@ def runner_with(loader: SimpleNamespace) -> SimpleNamespace:
     scalars = {name: HistoryBuffer(values, [1] * len(values)) for name, values in SCALARS.items()}
     hub = SimpleNamespace(log_scalars=scalars, runtime_info={'eta': 60}, get_info=lambda _: 60)
     return SimpleNamespace(
-        message_hub=hub, train_dataloader=loader, iter=1, max_iters=10, _train_loop=object(),
-        optim_wrapper=SimpleNamespace(_accumulative_counts=4),
-    )  # fmt: skip
+        message_hub=hub, train_dataloader=loader, iter=1, max_iters=10, _train_loop=object()
+    )
 
 
 def processor(**options) -> logs.ThroughputLogProcessor:
     return LOG_PROCESSORS.build(dict(type='ThroughputLogProcessor', by_epoch=False, **options))
 
 
-def test_all_processes_count_and_accumulation_does_not(monkeypatch) -> None:
+def test_all_processes_count(monkeypatch) -> None:
     monkeypatch.setattr(logs, 'get_world_size', lambda: 3)
     runner = runner_with(SimpleNamespace(batch_size=4))
     tag, line = processor().get_log_after_iter(runner, 1, 'train')

@@ -10,10 +10,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 
 def test_scalars_arrive(run_here, tiny_config, tmp_path, monkeypatch) -> None:
+    """Of a run with gradient accumulation, which has no part in the images of an iteration."""
     monkeypatch.setenv('WANDB_MODE', 'offline')
     monkeypatch.setenv('WANDB_SILENT', 'true')
     run_here('train.py', tiny_config, '--no-validate', '--cfg-options', 'train_cfg.max_iters=2',
-             'log_to=tensorboard,wandb')  # fmt: skip
+             'optim_wrapper.accumulative_counts=2', 'log_to=tensorboard,wandb')  # fmt: skip
     (scalars,) = tmp_path.glob('work/*/vis_data/scalars.json')
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     (events,) = tmp_path.glob('work/*/vis_data/events.out.tfevents.*')
