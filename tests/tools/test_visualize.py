@@ -134,6 +134,9 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     assert line == 'block 5 is not there: the backbone runs blocks 1 to 4'
     line = refused(run_here, capsys, 'decay', image, tiny_config, *SMALL, '--token', 4, 0, *out)
     assert line.startswith('--token 4 0 is outside the grid of 4 rows and 4 columns')
+    for what, option in (('features', '--max-images'), ('receptive-field', '--draws')):
+        line = refused(run_here, capsys, what, images, tiny_config, option, 0, *out)
+        assert line == f'{option} 0: expected a number from 1 up'
     line = refused(run_here, capsys, 'errors', tiny_config, '--index', 3, *out)
     assert line == '--index 3: the test data has 3 images, 0 to 2'
     line = refused(run_here, capsys, 'errors', classifier, *out)
@@ -147,6 +150,16 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     assert exit_.value.code == 2
     assert 'test data not found: nowhere' in capsys.readouterr().err
     assert not (tmp_path / 'x.png').exists()
+
+
+def test_test_data_without_images(tiny_config, run_here, capsys):
+    suffix = ['--cfg-options', 'test_dataloader.dataset.img_suffix=.tif']
+    with pytest.raises(SystemExit) as exit_:
+        run_here('visualize.py', 'errors', tiny_config, '--out', 'x.png', *suffix)
+    assert exit_.value.code == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith('visualize.py: the test data set has no images in')
+    assert 'img_suffix' in said
 
 
 def test_other_backbones_are_refused(images, run_here, capsys):

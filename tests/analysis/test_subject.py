@@ -1,0 +1,27 @@
+"""Models of pictures and of exported files: that weights arrive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from vil_mm.analysis.subject import load_model
+from vil_mm.engine.launch import read_config
+from vil_mm.models.pretrained import CheckpointError
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_all_weights_arrive(tiny_config: Path, tmp_path: Path, prefix: str) -> None:
+    cfg, path = read_config(str(tiny_config)), str(tmp_path / 'w.pth')
+    saved = {
+        key: torch.rand_like(x.float()) for key, x in load_model(cfg, None).state_dict().items()
+    }
+    torch.save({'state_dict': {f'{prefix}{key}': x for key, x in saved.items()}}, path)
+    loaded = load_model(cfg, path).state_dict()
+    assert all(torch.equal(loaded[key], x.to(loaded[key].dtype)) for key, x in saved.items())
+    saved.popitem()
+    torch.save({'state_dict': {f'{prefix}{key}': x for key, x in saved.items()}}, path)
+    with pytest.raises(CheckpointError, match='does not fit the model'):
+        load_model(cfg, path)
