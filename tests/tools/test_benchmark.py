@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+import vil_mm
 from vil_mm.analysis.whole_model import build_model
 from vil_mm.engine.launch import read_config
 
@@ -35,15 +37,37 @@ def test_checkpoint_of_other_classes(run_here, tiny_config, tmp_path, capsys) ->
 
 def test_compare(run_here, tiny_config, tmp_path, capsys) -> None:
     shutil.copy(tiny_config, tmp_path / 'second.py')
-    run_here('compare.py', 'tiny.py', 'second.py', '--shapes', '64', '96', '--repeat', '1',
+    run_here('compare.py', 'tiny.py', 'second.py', '--shapes', '64', '--repeat', '1',
              '--device', 'cpu', '--out', 'res')  # fmt: skip
     kept = json.loads((tmp_path / 'res/compare.json').read_text())
-    assert [row['config'] for row in kept['rows']] == ['tiny', 'tiny', 'second', 'second']
+    assert [row['config'] for row in kept['rows']] == ['tiny', 'second']
     assert all(row['ms'] > 0 for row in kept['rows']) and kept['machine']['repeat'] == 1
     assert (tmp_path / 'res/compare.csv').is_file()
     with Image.open(tmp_path / 'res/compare.png') as picture:
         assert picture.size == (1650, 690)
-    assert re.search(r'second +96 +[\d.]+ +[\d.]+', capsys.readouterr().out)
+    assert re.search(r'second +64 +[\d.]+ +[\d.]+', capsys.readouterr().out)
+
+
+@pytest.mark.slow
+def test_detector(run_here, capsys) -> None:
+    """Of two stages, whose second one wants proposals."""
+    pytest.importorskip('mmdet')
+    config = vil_mm.CONFIG_DIR / 'det' / 'mask_rcnn_vil_t_coco_cpu.py'
+    run_here('benchmark.py', config, '--shape', '64', '--repeat', '1', '--device', 'cpu')
+    counted = re.search(r'multiply-adds +([\d.]+) G', capsys.readouterr().out)
+    run_here('get_flops.py', config, '--shape', '64', '--device', 'cpu')
+    total = re.search(r'^total +([\d.]+)', capsys.readouterr().out, re.MULTILINE)
+    assert float(counted[1]) == pytest.approx(float(total[1]), abs=0.005) > 0
+
+
+@pytest.mark.parametrize('tool', ['benchmark.py', 'get_flops.py'])
+def test_detector_without_mmdetection(run_here, capsys, tool) -> None:
+    if importlib.util.find_spec('mmdet'):
+        pytest.skip('mmdetection is installed')
+    with pytest.raises(SystemExit) as stop:
+        run_here(tool, vil_mm.CONFIG_DIR / 'det' / 'atss_vil_t_1x_coco.py', '--device', 'cpu')
+    assert stop.value.code == 2
+    assert 'this config is for mmdetection' in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -54,6 +78,7 @@ def test_compare(run_here, tiny_config, tmp_path, capsys) -> None:
         (['benchmark.py', 'tiny.py', '--device', 'cuda'], 'PyTorch finds no GPU here'),
         (['benchmark.py', 'tiny.py', '--batch-size', '0'], '--batch-size 0: expected 1'),
         (['benchmark.py', 'tiny.py', '--shape', '-3'], 'expected a side'),
+        (['benchmark.py', 'tiny.py', '--shape', '8'], 'the model does not run at 8 x 8'),
         (['compare.py', 'tiny.py', 'missing.py'], 'config not found: missing.py'),
         (['compare.py', 'tiny.py', 'tiny.py'], 'have the same name'),
         (

@@ -114,8 +114,8 @@ def measure_model(
     with size_named(shape):
         for _ in range(WARM_UP):
             call()
+    # of its own, so that the timer's 256 MiB on a GPU are gone before memory is taken
     times = _times(call, setting.device, progress(range(setting.repeat)))
-    gc.collect()  # the timer's memory is none of the model's
     median = statistics.median(times)
     row: Row = {
         'height': shape[0],
@@ -228,6 +228,7 @@ def _autocast(setting: Setting) -> contextlib.AbstractContextManager:
 def _peak(call: Call, model: nn.Module, device: str) -> float | None:
     """MiB, see :func:`measure_model`."""
     if device == 'cuda':
+        gc.collect()
         held = torch.cuda.memory_allocated() / 2**20
     else:
         tensors = [*model.parameters(), *model.buffers()]

@@ -83,8 +83,8 @@ def peak_memory(call: Call, device: str) -> float | None:
 
     There it takes Linux with glibc and a /proc that may be written to; None where they are not.
     """
-    gc.collect()
     if device == 'cuda':
+        gc.collect()
         torch.cuda.synchronize()
         before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
