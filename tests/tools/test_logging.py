@@ -9,12 +9,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 
-def test_scalars_arrive(run_here, tiny_config, tmp_path, monkeypatch) -> None:
+def test_scalars_arrive(run_here, tiny_config, tmp_path) -> None:
     """Of a run with gradient accumulation, which has no part in the images of an iteration."""
-    monkeypatch.setenv('WANDB_MODE', 'offline')
-    monkeypatch.setenv('WANDB_SILENT', 'true')
     run_here('train.py', tiny_config, '--no-validate', '--cfg-options', 'train_cfg.max_iters=2',
-             'optim_wrapper.accumulative_counts=2', 'log_to=tensorboard,wandb')  # fmt: skip
+             'optim_wrapper.accumulative_counts=2', 'log_to=tensorboard')  # fmt: skip
     (scalars,) = tmp_path.glob('work/*/vis_data/scalars.json')
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
     (events,) = tmp_path.glob('work/*/vis_data/events.out.tfevents.*')
@@ -27,6 +25,15 @@ def test_scalars_arrive(run_here, tiny_config, tmp_path, monkeypatch) -> None:
     (log,) = tmp_path.glob('work/*/*.log')
     line = next(line for line in log.read_text().splitlines() if 'Iter(train) [2/2]' in line)
     assert re.search(r'eta: 0:00:00 .*images/s: \d+\.\d', line) and 'memory: ' in line
+
+
+@pytest.mark.slow
+def test_weights_and_biases(run_here, tiny_config, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv('WANDB_MODE', 'offline')
+    monkeypatch.setenv('WANDB_SILENT', 'true')
+    run_here('train.py', tiny_config, '--no-validate', '--cfg-options', 'train_cfg.max_iters=1',
+             'log_to=tensorboard,wandb')  # fmt: skip
+    assert len(list(tmp_path.glob('work/*/vis_data/events.out.tfevents.*'))) == 1
     runs = list(tmp_path.glob('work/*/vis_data/wandb/offline-run-*/*.wandb'))
     assert len(runs) == 1 and runs[0].stat().st_size > 0
 
