@@ -18,19 +18,27 @@ from vil_mm.mlstm.cost import choose_form, choose_fused_chunk, flops, fused_cell
 def model_of(name: str, **backbone) -> nn.Module:
     cfg = Config.fromfile(vil_mm.CONFIG_DIR / f'{name}.py')
     cfg.model.backbone.update(backbone)
-    return build_model(cfg, 'meta')
+    with torch.device('meta'):
+        return build_model(cfg, 'meta')
 
 
-def tiny(**backbone) -> nn.Module:
+def tiny(device: str = 'meta', **backbone) -> nn.Module:
     """Two layers of 128 channels, as a classifier."""
     arch = {'_delete_': True, 'embed_dims': 128, 'num_layers': 2}
     cfg = Config.fromfile(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py')
     cfg.merge_from_dict({'model.backbone': {'arch': arch, **backbone}})
     cfg.model.head.in_channels = 256
-    return build_model(cfg, 'meta')
+    return build_model(cfg, device)
 
 
-@pytest.mark.parametrize(('size', 'published'), [('t', 1.50), ('s', 5.09), ('b', 18.5)])
+@pytest.mark.parametrize(
+    ('size', 'published'),
+    [
+        pytest.param('t', 1.50, marks=pytest.mark.slow),  # the tool's test has it, too
+        pytest.param('s', 5.09, marks=pytest.mark.slow),
+        ('b', 18.5),
+    ],
+)
 def test_paper(size: str, published: float) -> None:
     count = count_flops(model_of(f'vil_{size}_in1k_eval'), (224, 224))
     assert count.paper_total / 1e9 == pytest.approx(published, abs=10 ** -(2 if size != 'b' else 1))
@@ -46,6 +54,11 @@ def test_cell_is_what_cost_says(side: int) -> None:
     assert count.form == form
     assert count.parts[CELL] == 2 * flops(form, tokens, 4, 64) / 2
     assert count.forms[Form('parallel')] == flops(Form('parallel'), tokens, 4, 64)
+
+
+def test_channels_of_the_images() -> None:
+    count = count_flops(tiny(in_channels=5), (64, 64))
+    assert count.parts[PATCHES] == 5 * 16**2 * 128 * 16
 
 
 def test_parts_by_hand() -> None:
@@ -66,7 +79,7 @@ def test_parts_by_hand() -> None:
 
 
 def test_agrees_with_torch_on_a_real_run() -> None:
-    model = build_model(Config.fromfile(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py'))
+    model = tiny('cpu')
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.randn(1, 3, 96, 64), mode='tensor')
     assert 2 * count_flops(model, (96, 64)).total == counter.get_total_flops()
@@ -124,13 +137,16 @@ def test_formulas_of_the_fused_operators() -> None:
 
 
 def test_segmentor() -> None:
-    count = count_flops(model_of('upernet_vil_t_512x512_ade20k'), (512, 512))
+    model = model_of('upernet_vil_t_512x512_ade20k')
+    count = count_flops(model, (512, 512))
     assert {'neck', 'decode head', PATCHES, CELL} <= count.parts.keys()
     assert not {'other', 'auxiliary head'} & count.parts.keys()
     # 3 x 3 from 192 to 192 channels, then 1 x 1 to 150 classes, at 1/16 of the image
     assert count.auxiliary == 32**2 * (9 * 192 * 192 + 192 * 150)
     text = describe(count, (512, 512), 'cpu')
     assert 'chunkwise, 64 tokens a chunk' in text and 'auxiliary head, training' in text
+    with pytest.raises(ValueError, match='does not run at 8 x 8'):
+        count_flops(model, (8, 8))
 
 
 def test_other_backbones() -> None:
@@ -144,15 +160,13 @@ def test_other_backbones() -> None:
 
 
 def test_the_model_is_left_as_it_was() -> None:
-    model = build_model(Config.fromfile(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py'))
+    model = tiny('cpu')
     count_flops(model, (64, 64))
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert next(model.parameters()).device.type == 'cpu'
 
 
 def test_what_cannot_be_counted() -> None:
-    with pytest.raises(ValueError, match='does not run at 8 x 8'):
-        count_flops(model_of('upernet_vil_t_512x512_ade20k'), (8, 8))
     with pytest.raises(ValueError, match='choose one of auto'):
         count_flops(tiny(), (64, 64), 'quick')
     with pytest.raises(ValueError, match='no model'):

@@ -6,8 +6,8 @@ exponentials and resizing are left out, as such counts do.
 
 The paper's convention (Alkin et al., ImageNet table: 1.5, 5.1 and 18.6 G at 224 pixels) counts the
 definition instead: no weight that is zero by construction, and of the two S x S products of the
-cell's parallel form the half on and below the diagonal. Of the largest it gives 18.5. It says nothing
-about the form that runs.
+cell's parallel form the half on and below the diagonal. Of B it gives 18.5. It says nothing about
+the form that runs.
 """
 
 from __future__ import annotations
