@@ -21,7 +21,7 @@ demo: env  ## train and show a small segmentation on drawn pictures
 	@bash tools/demo.sh
 
 test: env  ## run the quick tests on every core
-	@$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: env  ## run the slow tests
 	@$(BIN)/python -m pytest -m slow $(ARGS)
