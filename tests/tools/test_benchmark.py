@@ -57,7 +57,8 @@ def test_detector(run_here, capsys) -> None:
     counted = re.search(r'multiply-adds +([\d.]+) G', capsys.readouterr().out)
     run_here('get_flops.py', config, '--shape', '64', '--device', 'cpu')
     total = re.search(r'^total +([\d.]+)', capsys.readouterr().out, re.MULTILINE)
-    assert float(counted[1]) == pytest.approx(float(total[1]), abs=0.005) > 0
+    assert float(counted[1]) == pytest.approx(float(total[1]), abs=0.006)  # of two digits
+    assert float(counted[1]) > 0
 
 
 @pytest.mark.parametrize('tool', ['benchmark.py', 'get_flops.py'])
