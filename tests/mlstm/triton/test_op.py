@@ -52,7 +52,11 @@ def assert_as_good_as_the_definition(inputs: list[Tensor], **options) -> None:
     """In float32 about as good as the parallel form; in half precision within its rounding.
 
     With wide gates exponents reach some hundreds, of which both forms lose the same digits, but not
-    by the same roundings: a factor of three is left for those.
+    by the same roundings, and the error is that of the few tokens whose normaliser cancels. By
+    chance alone forms differ widely there: of 200 tokens with 384 channels one makes nearly all of
+    the error of dq, 1e-5 with these kernels in chunks of 64, 7e-5 token by token, 3e-4 by the
+    definition, 1e-3 with these kernels in one chunk; without it the last two are equal. A factor of
+    ten is left for that. Mild gates are held to float32 itself, in a test of their own.
     """
     shared = {name: options[name] for name in ('reverse',) if name in options}
     want = exact(inputs, **shared)
@@ -67,7 +71,7 @@ def assert_as_good_as_the_definition(inputs: list[Tensor], **options) -> None:
     for name, error, allowed in zip(NAMES, errors(got, want), of_definition, strict=True):
         if name not in counted:
             continue
-        assert error < 3 * allowed + floor, f'{name}: {error:.1e}, the definition {allowed:.1e}'
+        assert error < 10 * allowed + floor, f'{name}: {error:.1e}, the definition {allowed:.1e}'
 
 
 @pytest.mark.parametrize('reverse', [False, True], ids=['forward', 'reverse'])
