@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 from mmengine.config import Config
 
-from vil_mm.analysis.figures import save_figure
+from vil_mm.analysis.figures import new_figure, save_figure
 from vil_mm.analysis.model_speed import Setting, measure_model
 from vil_mm.analysis.speed import Row, device_name, reason_kept
 
@@ -81,8 +79,7 @@ def plot_comparison(rows: Sequence[Row], setting: Setting, out_png: str | Path) 
     panels = {'ms': (f'{what}, batch {setting.batch_size} (ms)', 'time')}
     if any(row['peak_MiB'] is not None for row in measured):
         panels['peak_MiB'] = ('peak memory (MiB)', 'memory')
-    figure = Figure(figsize=(5.5 * len(panels), 4.6), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(5.5 * len(panels), 4.6)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for ax, (key, (label, panel)) in zip(axes, panels.items(), strict=True):
         _draw(ax, [row for row in measured if row[key] is not None], key, label, panel)

@@ -12,14 +12,12 @@ import cv2
 import matplotlib
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import ConfusionMatrix
 from mmseg.datasets.transforms import LoadAnnotations
 
-from vil_mm.analysis.figures import save_figure
+from vil_mm.analysis.figures import new_figure, save_figure
 from vil_mm.analysis.priors import resize_nearest
 from vil_mm.analysis.whole_model import build_dataset, refuse_detection
 from vil_mm.engine.checks import check_data
@@ -194,8 +192,7 @@ def plot_confusion(
     """
     check_cmap(cmap)
     side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if len(classes) <= 20 else 1))
-    figure = Figure(figsize=(side + 1, side), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(side + 1, side)
     axes, shares = figure.subplots(), normalise(matrix)
     axes.set_facecolor('0.85')
     image = axes.imshow(100 * shares, cmap=cmap, vmin=0, vmax=100, interpolation='nearest')

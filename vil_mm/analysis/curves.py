@@ -8,10 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
-from vil_mm.analysis.figures import save_figure
+from vil_mm.analysis.figures import new_figure, save_figure
 
 Curve = dict[int, float]
 SCORES = ('mIoU', 'accuracy/top1', 'coco/bbox_mAP', 'mAcc', 'aAcc', 'accuracy/top5')
@@ -119,8 +117,7 @@ def plot_runs(
     for key in keys:
         if key not in known:
             raise ValueError(f'no run has logged {key!r}; there are {", ".join(known)}')
-    figure = Figure(figsize=(7.5, 1.4 + 2.3 * len(keys)), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(7.5, 1.4 + 2.3 * len(keys))
     axes = figure.subplots(len(keys), sharex=True, squeeze=False)[:, 0]
     for ax, key in zip(axes, keys, strict=True):
         own = {n: c[key] for n, c in zip(names, curves, strict=True) if key in c}

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, NullFormatter
 from mmengine.config import Config
 from mmengine.registry import PARAM_SCHEDULERS
 
-from vil_mm.analysis.figures import save_figure
+from vil_mm.analysis.figures import new_figure, save_figure
 
 DRAWN = 2000  # points of a curve
 
@@ -98,8 +96,7 @@ def plot_schedule(cfg: Config, out_png: str | Path) -> float:
     """
     recipe, rates = read_recipe(cfg), scheduled_rates(cfg)
     difference = relative_difference(rates, recipe)
-    figure = Figure(figsize=(10, 5.6), layout='constrained')
-    FigureCanvasAgg(figure)
+    figure = new_figure(10, 5.6)
     grid = figure.add_gridspec(2, 2, width_ratios=(2, 1), height_ratios=(2, 1))
     whole = figure.add_subplot(grid[0, 0])
     start = figure.add_subplot(grid[0, 1])

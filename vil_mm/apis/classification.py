@@ -15,14 +15,15 @@ from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.visualization import UniversalVisualizer
 
 from vil_mm.analysis.whole_model import check_device
+from vil_mm.apis.inputs import ImageInputs
 from vil_mm.apis.zoo import find_config
-from vil_mm.datasets.images import list_images, read_image
+from vil_mm.datasets.images import read_image
 from vil_mm.engine.launch import read_config
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
 
-class ClsInferencer(ImageClassificationInferencer):
+class ClsInferencer(ImageInputs, ImageClassificationInferencer):
     """mmpretrain's inferencer for models of this package's zoo, and any config file.
 
     ``ClsInferencer('vil_t_in1k_eval', 'vil2_tiny16_e800_in1k.th')('dog.jpg')`` gives a list with
@@ -97,8 +98,3 @@ class ClsInferencer(ImageClassificationInferencer):
             image, sample, classes=self.classes, draw_gt=False
         )
         return np.concatenate((image, picture), axis=1) if side_by_side else picture
-
-    def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
-        if isinstance(inputs, str | Path):
-            return [str(path) for path in list_images(inputs)]
-        return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]

@@ -18,8 +18,9 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from vil_mm.analysis.whole_model import check_device
+from vil_mm.apis.inputs import ImageInputs
 from vil_mm.apis.zoo import find_config
-from vil_mm.datasets.images import list_images, read_image
+from vil_mm.datasets.images import read_image
 from vil_mm.engine.launch import read_config
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
@@ -29,7 +30,7 @@ LEGEND_LINES = 3  # of pictures of one size
 LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
 
 
-class SegInferencer(MMSegInferencer):
+class SegInferencer(ImageInputs, MMSegInferencer):
     """mmsegmentation's inferencer for models of this package's zoo, and any config file.
 
     ``SegInferencer('upernet_vil_t_512x512_ade20k', 'CHECKPOINT')('street.jpg', out_dir='out')``
@@ -145,11 +146,6 @@ class SegInferencer(MMSegInferencer):
 
     def _init_collate(self, cfg: ConfigDict) -> Callable:
         return pseudo_collate  # the parent looks for it with a warning
-
-    def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
-        if isinstance(inputs, str | Path):
-            return [str(path) for path in list_images(inputs)]
-        return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]
 
 
 def _use_windows(cfg: Config, full_size: bool) -> None:
