@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -110,6 +114,39 @@ def write_tiny_config(drawn_data: Path) -> Callable[[Path], Path]:
 def tiny_config(tmp_path: Path, write_tiny_config: Callable[[Path], Path]) -> Path:
     """What ``write_tiny_config`` writes, in the test's own folder."""
     return write_tiny_config(tmp_path)
+
+
+class Run(NamedTuple):
+    """What a training left behind."""
+
+    config: Path
+    checkpoint: Path
+    work_dir: Path
+
+
+@pytest.fixture(scope='session')
+def trained(
+    tmp_path_factory: pytest.TempPathFactory, write_tiny_config: Callable[[Path], Path]
+) -> Run:
+    """A tiny segmentor that `tools/train.py` has trained: what users have, metadata and all.
+
+    Made once a test session, by the first of its processes that asks. Read only.
+    """
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'trained'
+    folder.mkdir(exist_ok=True)
+    run = Run(folder / 'tiny.py', folder / 'work' / 'iter_4.pth', folder / 'work')
+    with (folder / 'lock').open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not run.checkpoint.is_file():
+            _train(write_tiny_config(folder))
+    return run
+
+
+def _train(config: Path) -> None:
+    command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config)]
+    done = subprocess.run(command, cwd=config.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture(scope='session')

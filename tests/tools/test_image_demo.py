@@ -24,14 +24,9 @@ model = dict(
 
 
 @pytest.fixture
-def model(tiny_config: Path) -> tuple[Path, Path]:
-    """Config and random weights of a tiny segmentor."""
-    cfg = Config.fromfile(tiny_config)
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        segmentor = MODELS.build(cfg.model)
-    weights = tiny_config.with_suffix('.pth')
-    torch.save({'state_dict': segmentor.state_dict(), 'meta': {}}, weights)
-    return tiny_config, weights
+def model(trained) -> tuple[Path, Path]:
+    """Config and checkpoint of a segmentor that `tools/train.py` has trained."""
+    return trained.config, trained.checkpoint
 
 
 def write_images(folder: Path, count: int) -> list[Path]:

@@ -41,6 +41,16 @@ class SegPanelVisualizer(SegLocalVisualizer):
         super().__init__(name, alpha=alpha, **kwargs)
         self.min_height = min_height
 
+    def set_dataset_meta(self, classes=None, palette=None, dataset_name=None, **_: object) -> None:
+        """Take names and colours of classes from a data set's metadata, as a checkpoint keeps it.
+
+        Args:
+            classes, palette, dataset_name: As of ``SegLocalVisualizer``.
+            **_: Whatever else a data set or a checkpoint notes (``label_map``,
+                ``reduce_zero_label``, ...) is not needed for drawing.
+        """
+        super().set_dataset_meta(classes=classes, palette=palette, dataset_name=dataset_name)
+
     @master_only
     def add_datasample(
         self,
