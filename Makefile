@@ -1,40 +1,48 @@
 # Everything runs in .venv, which `make env` fills once; any other target makes it when needed.
-# PYTHON=/path/to/python3 chooses the interpreter, ARGS='-k name' goes to pytest.
+# PYTHON=/path/to/python3 chooses the interpreter, ARGS='-k name' goes to pytest. Without an NVIDIA
+# GPU, TORCH_INDEX=https://download.pytorch.org/whl/cpu takes PyTorch's CPU build and saves 4 GiB.
 
 BIN := .venv/bin
-STAMP := .venv/.installed
+RUN := .venv/.installed-onedl
+DEV := .venv/.installed-onedl,test
 
-export PYTHON
+export PYTHON TORCH_INDEX
 
-.PHONY: help env demo test test-slow lint format docs clean
+.PHONY: help env env-test demo test test-slow lint format docs clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-env: $(STAMP)  ## make .venv with the pinned stack (once; needs network and about 4 GiB)
+env: $(RUN)  ## make .venv with the pinned stack (once; needs network and 2 to 7 GiB)
 	@:
 
-$(STAMP): setup.py constraints.txt tools/make_env.sh
+env-test: $(DEV)  ## add what tests, style checks and the site need
+	@:
+
+$(RUN): setup.py constraints.txt tools/make_env.sh
 	@bash tools/make_env.sh
+
+$(DEV): setup.py constraints.txt tools/make_env.sh
+	@bash tools/make_env.sh onedl,test
 
 demo: env  ## train and show a small segmentation on drawn pictures
 	@bash tools/demo.sh
 
-test: env  ## run the quick tests on every core
+test: env-test  ## run the quick tests on every core
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
-test-slow: env  ## run the slow tests
+test-slow: env-test  ## run the slow tests
 	@$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: env  ## check style and format
+lint: env-test  ## check style and format
 	@$(BIN)/python -m ruff check .
 	@$(BIN)/python -m ruff format --check .
 
-format: env  ## mend style and format where that is safe
+format: env-test  ## fix style and format where that is safe
 	@$(BIN)/python -m ruff check --fix .
 	@$(BIN)/python -m ruff format .
 
-docs: env  ## build the documentation site in docs/_build/html
+docs: env-test  ## build the documentation site in docs/_build/html
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs: open docs/_build/html/index.html'
 

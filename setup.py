@@ -14,6 +14,8 @@ INSTALL_REQUIRES = [
     'numpy',  # images and label maps of datasets/ and analysis/
 ]
 
+LINUX_TRITON = 'triton; sys_platform == "linux"'  # there are no builds for other systems
+
 # The OpenMMLab packages are extras and no hard requirements: both families below install the same
 # modules (mmengine, mmcv, ...), so requiring one would overwrite the other in a user's environment.
 EXTRAS_REQUIRE = {
@@ -39,7 +41,7 @@ EXTRAS_REQUIRE = {
         # pip wheel --no-build-isolation --no-deps --no-cache-dir --no-binary onedl-mmcv onedl-mmcv
         'onedl-mmdetection>=3.5.1,<3.6',
     ],
-    'gpu': ['triton'],  # the fused kernels; torch for CUDA on Linux already brings it
+    'gpu': [LINUX_TRITON],  # the fused kernels; torch for CUDA on Linux already brings it
     'export': [  # tools/export.py
         'onnx',  # the format
         'onnxscript',  # torch.onnx.export builds its graphs with it
@@ -58,7 +60,8 @@ EXTRAS_REQUIRE['test'] = [
     'pytest-xdist',  # runs the quick tests on every core
     'ruff',
     'safetensors',  # reads the golden numbers
-    'triton',  # the kernels' tests: interpreted, and compiled ahead of time, without a GPU
+    LINUX_TRITON,  # the kernels' tests: interpreted, and compiled ahead of time, without a GPU
+    'uv',  # resolves the pins for other Pythons and platforms
     *EXTRAS_REQUIRE['export'],
     *EXTRAS_REQUIRE['log'],
     *EXTRAS_REQUIRE['docs'],
@@ -110,14 +113,13 @@ setup(
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX',
         'Programming Language :: Python :: 3',
-        'Programming Language :: Python :: 3.10',
         'Programming Language :: Python :: 3.11',
         'Programming Language :: Python :: 3.12',
         'Programming Language :: Python :: 3.13',
         'Topic :: Scientific/Engineering :: Artificial Intelligence',
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
-    python_requires='>=3.10',
+    python_requires='>=3.11',
     packages=find_packages(include=['vil_mm', 'vil_mm.*']),
     package_data={'vil_mm.datasets': ['imagenet_wnids.txt']},
     install_requires=INSTALL_REQUIRES,

@@ -2,17 +2,22 @@
 # Makes the project's environment in .venv with the versions of constraints.txt: `make env` calls it.
 # Whatever goes wrong ends in one line on stderr, and the next call starts over from a clean state.
 #
-# States of .venv: .installing (made or changed by this script, not finished), .installed (finished;
-# holds the fingerprint of what it was made from), neither (somebody else's: used, never removed).
+# Usage: make_env.sh [EXTRAS], extras of setup.py: `onedl` (default: what a run needs) or `onedl,test`.
+# TORCH_INDEX=ADDRESS takes PyTorch from that package index instead of pip's own.
+#
+# States of .venv: .installing (made or changed by this script, not finished), .installed-EXTRAS
+# (finished; holds the fingerprint of what it was made from), neither (somebody else's: used, never
+# removed).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 readonly venv=.venv
 readonly log=$venv/install.log
 readonly unfinished=$venv/.installing
-readonly stamp=$venv/.installed
+readonly extras=${1:-onedl}
+readonly stamp=$venv/.installed-$extras
 readonly lock=.venv.lock
-readonly need_gib=4
+readonly cpu_index=https://download.pytorch.org/whl/cpu
 readonly network_signs='NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|ProxyError|SSLError|ProtocolError|IncompleteRead|Max retries exceeded|Network is unreachable|Temporary failure in name resolution|5[0-9][0-9] Server Error'
 
 say() { printf 'make env: %s\n' "$*"; }
@@ -29,8 +34,8 @@ why_unfit() {
     local version
     if ! version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null); then
         echo "$1 does not run"
-    elif ! "$1" -c 'import sys; sys.exit(sys.version_info < (3, 10))'; then
-        echo "$1 is Python $version, but 3.10 or newer is needed"
+    elif ! "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "$1 is Python $version, but 3.11 or newer is needed"
     elif ! "$1" -c 'import ensurepip, venv' 2>/dev/null; then
         echo "$1 has no venv module (on Debian and Ubuntu: apt install python$version-venv)"
     fi
@@ -38,25 +43,37 @@ why_unfit() {
 
 pick_python() {
     local candidate reason reasons=''
-    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11 python3.10; do
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.13 python3.12 python3.11; do
         reason=$(why_unfit "$candidate")
         if [ -z "$reason" ]; then
             echo "$candidate"
             return
         elif [ -n "${PYTHON:-}" ]; then # asked for by name: no other will do
-            fail "$reason: name a Python 3.10 or newer with PYTHON=/path/to/python3"
+            fail "$reason: name a Python 3.11 or newer with PYTHON=/path/to/python3"
         elif [[ $reason != *'does not run' ]]; then # absent, or a shim without a version behind it
             reasons+="; $reason"
         fi
     done
-    fail "no usable Python 3.10 or newer was found${reasons}: install one or name it, make env PYTHON=/path/to/python3"
+    fail "no usable Python 3.11 or newer was found${reasons}: install one or name it, make env PYTHON=/path/to/python3"
 }
 
+# PyTorch's build for CUDA, pip's choice on Linux, brings CUDA's libraries: most of the space.
+takes_cuda() { [ -z "${TORCH_INDEX:-}" ] && [ "$(uname -s)" = Linux ]; }
+
+has_gpu() { [ -e /proc/driver/nvidia/version ] || command -v nvidia-smi >/dev/null; }
+
 check_space() {
-    local free_kib
+    local free_kib need_gib=3
+    ! takes_cuda || need_gib=8
     free_kib=$(df -Pk . | awk 'NR == 2 {print $4}')
     if ((free_kib < need_gib * 1024 * 1024)); then
         fail "about $need_gib GiB of free disk space are needed, here are $((free_kib / 1024)) MiB: free some and run make again"
+    fi
+}
+
+propose_cpu_build() {
+    if takes_cuda && ! has_gpu; then
+        say "no NVIDIA GPU found; TORCH_INDEX=$cpu_index make ... would take PyTorch's smaller CPU build"
     fi
 }
 
@@ -84,14 +101,19 @@ take_lock() {
     trap 'rm -f "$lock"' EXIT
 }
 
+is_ours() { compgen -G "$venv/.installed*" >/dev/null; }
+
 prepare_venv() {
     if [ -e "$unfinished" ]; then
         say 'an earlier try was not finished: starting over'
         make_venv
     elif "$venv/bin/python" -m pip --version >/dev/null 2>&1; then
-        [ ! -e "$stamp" ] || mv "$stamp" "$unfinished"
+        if is_ours; then
+            rm -f "$venv"/.installed*
+            touch "$unfinished"
+        fi
         : >"$log"
-    elif [ -e "$stamp" ] || [ ! -e "$venv" ]; then
+    elif is_ours || [ ! -e "$venv" ]; then
         make_venv
     else
         fail "$venv is there but is no working environment: move or remove it and run make again"
@@ -103,7 +125,7 @@ diagnose() {
     local missing
     missing=$(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' "$log" | tail -n 1)
     if grep -q 'No space left on device' "$log"; then
-        echo "the disk ran full: free about $need_gib GiB (more where torch brings CUDA libraries) and run make again"
+        echo "the disk ran full: free some space (PyTorch for CUDA takes 6 GiB, the CPU build 1) and run make again"
     elif grep -qE "$network_signs" "$log"; then
         echo "packages could not be fetched over the network: check the connection and pip's index and proxy settings, then run make again (details: $log)"
     elif grep -q '(from versions: none)' "$log"; then # offline, or far too new a Python: pip tells no more
@@ -111,7 +133,7 @@ diagnose() {
     elif [ -n "$missing" ]; then
         echo "no build of $missing for $("$venv/bin/python" -V) on this system: try another, make env PYTHON=/path/to/python3 (details: $log)"
     else
-        echo "installing failed with '$(last_error)': mend that and run make again (details: $log)"
+        echo "installing failed with '$(last_error)': fix that and run make again (details: $log)"
     fi
 }
 
@@ -129,7 +151,7 @@ pip_install() {
 # Catches what pip cannot see, such as system libraries that OpenCV needs.
 check_imports() {
     "$venv/bin/python" -c 'import torch, cv2, mmengine' >>"$log" 2>&1 ||
-        fail "installed, but importing fails with '$(last_error)': mend that (for libGL or libgthread on Debian and Ubuntu: apt install libgl1 libglib2.0-0) and run make again"
+        fail "installed, but importing fails with '$(last_error)': fix that (for libGL or libgthread on Debian and Ubuntu: apt install libgl1 libglib2.0-0) and run make again"
 }
 
 trap 'fail "interrupted: run make again, it will start over"' INT TERM HUP
@@ -141,12 +163,16 @@ if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ]; then
 fi
 take_lock
 prepare_venv
-torch_pin=$(grep '^torch==' constraints.txt)
-say "installing $torch_pin (log: $log)"
-pip_install "$torch_pin" # first and alone: if the largest download fails, nothing else was in vain
-say 'installing the OpenMMLab packages and vil_mm'
-pip_install -c constraints.txt -e '.[onedl,test]'
+mapfile -t torch_pins < <(grep -E '^torch(vision)?==' constraints.txt)
+propose_cpu_build
+say "installing ${torch_pins[*]} (log: $log)"
+# first and alone: if the largest download fails, nothing else was in vain
+pip_install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "${torch_pins[@]}"
+say "installing the OpenMMLab packages and vil_mm[$extras]"
+pip_install -c constraints.txt -e ".[$extras]"
 check_imports
-fingerprint >"$stamp"
+for finished in "$venv/.installed-onedl" "$stamp"; do # all choices of extras include onedl
+    fingerprint >"$finished"
+done
 rm -f "$unfinished"
 say "done, $venv is ready"
