@@ -163,11 +163,11 @@ if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ]; then
 fi
 take_lock
 prepare_venv
-mapfile -t torch_pins < <(grep -E '^torch(vision)?==' constraints.txt)
+torch_pins=$(grep -E '^torch(vision)?==' constraints.txt | tr '\n' ' ')
 propose_cpu_build
-say "installing ${torch_pins[*]} (log: $log)"
+say "installing $torch_pins(log: $log)"
 # first and alone: if the largest download fails, nothing else was in vain
-pip_install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "${torch_pins[@]}"
+pip_install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} $torch_pins
 say "installing the OpenMMLab packages and vil_mm[$extras]"
 pip_install -c constraints.txt -e ".[$extras]"
 check_imports
