@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from vil_mm.models.conversion import TARGETS, Conversion, convert_checkpoint
+from command_line import Parser, existing, main
+
+if TYPE_CHECKING:
+    from vil_mm.models.conversion import Conversion
+
+TARGETS = ('classifier', 'backbone', 'official')
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('src', help='file in any of the layouts that docs/checkpoints.md lists')
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        'src',
+        type=existing('checkpoint'),
+        help='file in any of the layouts that docs/checkpoints.md lists',
+    )
     parser.add_argument('dst', help='file to write')
     parser.add_argument(
         '--to',
@@ -45,15 +55,12 @@ def _options(options: dict) -> str:
     return ', '.join(f'{name}={value!r}' for name, value in options.items())
 
 
-def main() -> None:
-    arguments = parser()
-    args = arguments.parse_args()
-    try:
-        done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
-    except (OSError, ValueError) as error:
-        arguments.exit(2, f'{arguments.prog}: {error}\n')
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.models.conversion import convert_checkpoint
+
+    done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
     print(report(done, args.dst))
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)
