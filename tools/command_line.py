@@ -40,10 +40,12 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **options)
 
     def parse_args(self, args=None, namespace=None) -> argparse.Namespace:  # as argparse has it
+        words = sys.argv[1:] if args is None else list(args)
         with one_line_errors(Refusal):
-            known, rest = self.parse_known_args(args, namespace)
+            self._refuse_unknown_options(words)  # before what follows is taken for something else
+            known, rest = self.parse_known_args(words, namespace)
             if rest:
-                raise Refusal(self._why_unknown(rest))
+                raise Refusal(f'unexpected argument {rest[0]!r} (see --help)')
             return known
 
     def error(self, message: str) -> None:
@@ -51,13 +53,14 @@ class Parser(argparse.ArgumentParser):
         message = message.removeprefix('argument ')
         self.exit(2, f'{self.prog}: {message} (see --help)\n')
 
-    def _why_unknown(self, rest: list[str]) -> str:
-        options = [word.split('=')[0] for word in rest if word.startswith('-')]
-        if not options:
-            return f'unexpected argument {rest[0]!r} (see --help)'
-        close = difflib.get_close_matches(options[0], self._all_options(), n=1)
-        hint = f'did you mean {close[0]}?' if close else 'see --help'
-        return f'there is no option {options[0]} ({hint})'
+    def _refuse_unknown_options(self, words: list[str]) -> None:
+        known = self._all_options()
+        for word in words:
+            name = word.split('=')[0]
+            if word.startswith('--') and word != '--' and name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f'did you mean {close[0]}?' if close else 'see --help'
+                raise Refusal(f'there is no option {name} ({hint})')
 
     def _all_options(self) -> list[str]:
         names = list(self._option_string_actions)
@@ -284,8 +287,6 @@ def _light_module(name: str) -> ModuleType:
 
 def _check_only() -> None:
     """Parse another tool's arguments, as that tool would, and end."""
-    if len(sys.argv) < 2:
-        raise SystemExit(f'usage: {sys.argv[0]} TOOL.py ARGUMENTS')
     sys.argv = sys.argv[1:]
     tool = Path(__file__).with_name(Path(sys.argv[0]).name)
     runpy.run_path(str(tool), run_name='arguments')['parser_of']().parse_args()

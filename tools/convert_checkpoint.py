@@ -26,7 +26,7 @@ def parser_of() -> Parser:
         choices=TARGETS,
         default='classifier',
         help='names of an mmpretrain classifier, or of the backbone alone; '
-        'official: from ours back to those of the authors',
+        "official: from ours, the backbone and a classifier's head, back to those of the authors",
     )
     parser.add_argument('--force', action='store_true', help='replace DST if it is there')
     return parser
@@ -42,6 +42,9 @@ def report(done: Conversion, dst: str) -> str:
         f'sha256:  {done.sha256}',
         f'written: {dst}, {done.num_tensors} tensors, {done.num_parameters:,} parameters',
     ]
+    if done.left_out:
+        parts = ', '.join(f'{part} ({count} tensors)' for part, count in done.left_out.items())
+        lines.append(f"left out: {parts}; the authors' format has no place for them")
     if done.backbone:
         lines.append(f'use as:  VisionLSTM({_options(done.backbone)})')
     if done.head:

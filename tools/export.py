@@ -30,9 +30,7 @@ def parser_of() -> Parser:
     )
     parser.add_argument('--format', choices=FORMATS, default='onnx')
     parser.add_argument('--part', choices=PARTS, default='whole', help='default: whole')
-    parser.add_shape(
-        'side, or height and width, of the images; fixed in the file', required=True
-    )
+    parser.add_shape('side, or height and width, of the images; fixed in the file', required=True)
     parser.add_argument('--out', required=True, metavar='FILE', help='*.onnx or *.pt2')
     parser.add_argument(
         '--tolerance',

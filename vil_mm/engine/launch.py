@@ -243,11 +243,23 @@ def _enable_tiles(cfg: Config) -> None:
     if model.type.removeprefix('mmseg.') not in ('EncoderDecoder', 'TiledEncoderDecoder'):
         raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
     if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
+        height, width = crop = _training_size(cfg)
+        y, x = (max(1, 2 * side // 3) for side in crop)
         raise ValueError(
             f'--tiled: model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; '
-            'add --cfg-options model.test_cfg.crop_size=1024,1024 model.test_cfg.stride=768,768'
+            f'those of the size of the training would be --cfg-options '
+            f'model.test_cfg.crop_size={height},{width} model.test_cfg.stride={y},{x}'
         )
     model.type, test_cfg.mode = 'TiledEncoderDecoder', 'tiled'
+
+
+def _training_size(cfg: Config) -> tuple[int, int]:
+    """Height and width of the images that a segmentor was trained on, as far as its config says."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset', {})
+    crops = [x.crop_size for x in dataset.get('pipeline', []) if x.get('type') == 'RandomCrop']
+    padded = (cfg.model.get('data_preprocessor') or {}).get('size')
+    size = next((x for x in (*crops, padded, cfg.model.backbone.get('img_size')) if x), 512)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _enable_tta(cfg: Config) -> None:

@@ -6,6 +6,7 @@ import ast
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import mmengine.registry
 import torch
@@ -22,13 +23,15 @@ def _arguments(function: Callable) -> set[str]:
 
 
 # top-level keys that mmengine reads, and those of this package
-RUN_KEYS = (_arguments(Runner.__init__) | _arguments(FlexibleRunner.__init__) - {'cfg'}) | {
+RUN_KEYS = (_arguments(Runner.__init__) | _arguments(FlexibleRunner.__init__)) - {'cfg'} | {
     'custom_imports', 'find_unused_parameters', 'init_weights_for_test_or_val', 'log_to',
     'model_wrapper_cfg', 'protocols', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline',
 }  # fmt: skip
-# taken out by mmengine before a class gets the rest
+# taken out by mmengine before a class gets the rest; nobody looks for them under a wrong name
 BUILD_KEYS = {'type', '_scope_', 'convert_to_iter_based', 'epoch_length', 'priority'}
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
+# of the function that builds it, and of the wrapper that --amp puts in its place
+OPTIM_WRAPPER = {'constructor', 'paramwise_cfg', 'loss_scale', 'dtype', 'use_fsdp'}
 PARAMWISE = {
     'bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys', 'dcn_offset_lr_mult',
     'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult',
@@ -41,8 +44,20 @@ def type_name(node: dict) -> str | None:
     return kind if isinstance(kind, str) or kind is None else getattr(kind, '__name__', str(kind))
 
 
-def names_in(cfg: Config, path: Sequence[str], node: dict) -> set[str] | None:
-    """Keys that a dict of a config may have; None where that is not known, so that any is taken.
+class Names(NamedTuple):
+    """Keys that a dict of a config may have.
+
+    Attributes:
+        known: They.
+        open: Whether there may be others.
+    """
+
+    known: set[str]
+    open: bool = False
+
+
+def names_in(cfg: Config, path: Sequence[str], node: dict) -> Names:
+    """Keys that a dict of a config may have.
 
     Args:
         cfg: The config.
@@ -50,12 +65,13 @@ def names_in(cfg: Config, path: Sequence[str], node: dict) -> set[str] | None:
         node: The dict.
     """
     known = _names_of_place(cfg, '.'.join(path), node)
-    if known is not None or not node.get('type'):
-        return known
-    more = {'constructor', 'paramwise_cfg'} if path[0] == 'optim_wrapper' else set()
-    classes = _classes(node['type'], cfg.get('default_scope'))
+    if known is not None:
+        return Names(known)
+    classes = _classes(node['type'], cfg.get('default_scope')) if node.get('type') else []
     names = [option_names(kind) for kind in classes]
-    return None if not names or None in names else set().union(BUILD_KEYS, more, *names)
+    more = OPTIM_WRAPPER if list(path) == ['optim_wrapper'] else set()
+    known = set().union(more, *(x.known for x in names))
+    return Names(known, not names or any(x.open for x in names))
 
 
 def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
@@ -70,7 +86,7 @@ def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
         epochs = 'Epoch' if node.get('by_epoch', True) else 'Iter'
         loop = epochs + loop if place == 'train_cfg' else loop
         classes = _classes(loop, None)
-        return set().union({'by_epoch', 'type'}, *(option_names(x) or () for x in classes))
+        return set().union({'by_epoch', 'type'}, *(option_names(x).known for x in classes))
     if place == 'default_hooks':
         return {name for name, hook in node.items() if hook is None or 'type' in hook}
     if place == 'optim_wrapper.paramwise_cfg':
@@ -93,24 +109,22 @@ def _classes(kind: object, scope: str | None) -> list[Callable]:
     """What a type stands for, in every registry that has one of that name."""
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []
-    found = []
-    for registry in vars(mmengine.registry).values():
-        if isinstance(registry, Registry):
-            with registry.switch_scope_and_registry(scope or 'mmengine') as scoped:
-                try:
-                    found.append(scoped.get(kind))
-                except (ImportError, KeyError):
-                    continue
+    roots = [x for x in vars(mmengine.registry).values() if isinstance(x, Registry)]
+    scope = scope or 'mmengine'
+    if scope != 'mmengine' and not any(scope in root.children for root in roots):
+        return []  # not imported: others have classes of the same names
+    found = [root.children.get(scope, root).get(kind) for root in roots]
     return [x for x in found if x is not None]
 
 
-def option_names(kind: Callable) -> set[str] | None:
-    """Names of the arguments that a class takes, those that it hands on to its parents included.
+def option_names(kind: Callable) -> Names:
+    """Arguments that a class or function takes, those that it hands on to its parents included.
 
-    None where they cannot be known: it takes ``**kwargs`` and gives them to something else.
+    There may be others where it takes ``**kwargs`` and gives them to something else.
     """
     if not inspect.isclass(kind):
-        return _signature(kind)[0] if _signature(kind)[1] is None else None
+        own, rest = _signature(kind)
+        return Names(own, rest is not None)
     names = set()
     for base in kind.__mro__[:-1]:
         start = vars(base).get('__init__')
@@ -121,18 +135,19 @@ def option_names(kind: Callable) -> set[str] | None:
             names |= own
             to_parent = rest is not None and _goes_to_parent(start, rest)
         except (OSError, TypeError, ValueError, SyntaxError):  # no source, or not in Python
-            return None
+            return Names(names, open=True)
         if to_parent is None:
-            return None
+            return Names(names, open=True)
         if not to_parent:
             break
-    return names
+    return Names(names)
 
 
 def _signature(function: Callable) -> tuple[set[str], str | None]:
     """Names of a function's arguments and of its ``**kwargs``."""
     parameters = inspect.signature(function).parameters.values()
-    named = {x.name for x in parameters if x.kind in (x.POSITIONAL_OR_KEYWORD, x.KEYWORD_ONLY)}
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = {x.name for x in parameters if x.kind in kinds}
     rest = [x.name for x in parameters if x.kind is x.VAR_KEYWORD]
     return named - {'self'}, rest[0] if rest else None
 

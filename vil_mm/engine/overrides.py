@@ -5,15 +5,16 @@ from __future__ import annotations
 import ast
 import copy
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from vil_mm.engine.option_names import RUN_KEYS, names_in, type_name
+from vil_mm.engine.option_names import BUILD_KEYS, RUN_KEYS, Names, names_in, type_name
 
 DELETE = '_delete_'  # mmengine's word: replace a dict, do not merge into it
-SHOWN = 4  # places or names that a message lists
+SHOWN = 4  # places that a message lists
+ALIKE = 0.9  # of a key that may be right, but is all but another one
 
 
 def merge_overrides(cfg: Config, options: Mapping[str, object]) -> None:
@@ -79,8 +80,7 @@ def _entry(node: object, part: str, at: str, key: str) -> object | None:
             f'{key}: {at} is a list, whose entries are called 0 to {len(node) - 1}, not {part!r}'
         )
     raise ValueError(
-        f'{key}: {at} is {node!r}, which holds no keys; override the whole, '
-        f'{at}="dict({part}=...)"'
+        f'{key}: {at} is {node!r}, which holds no keys; override the whole, {at}="dict({part}=...)"'
     )
 
 
@@ -102,10 +102,16 @@ def _check(cfg: Config, before: ConfigDict, path: list[str]) -> None:
             continue
         if not isinstance(new, dict):
             return  # replaced by a later override
-        names = None if part in (old or ()) else names_in(cfg, path[:i], new)
-        if names is not None and part not in names:
-            raise ValueError(_unknown(path, i, type_name(new), names, new))
+        if part not in (old or ()) and _is_wrong(part, names := names_in(cfg, path[:i], new)):
+            raise ValueError(_unknown(cfg, path, i, names, new))
         new, old = new.get(part), _at(old, part)
+
+
+def _is_wrong(part: str, names: Names) -> bool:
+    """Whether nothing would read a key, as far as one can know."""
+    if part in names.known or part in BUILD_KEYS:
+        return False
+    return not names.open or bool(difflib.get_close_matches(part, names.known, 1, ALIKE))
 
 
 def _at(node: object, part: str) -> object | None:
@@ -114,15 +120,34 @@ def _at(node: object, part: str) -> object | None:
     return node.get(part) if isinstance(node, dict) else None
 
 
-def _unknown(
-    path: list[str], i: int, kind: str | None, names: Iterable[str], present: Iterable[str]
-) -> str:
-    part, at = path[i], '.'.join(path[:i])
-    known = sorted({*map(str, names), *(key for key in present if key != part)} - {'self'})
+def _unknown(cfg: Config, path: list[str], i: int, names: Names, node: dict) -> str:
+    """The message about ``path[i]``, with the key that may have been meant."""
+    part, at, key = path[i], '.'.join(path[:i]), '.'.join(path)
+    known = sorted({*names.known, *(str(other) for other in node if other != part)})
+    elsewhere = [x for x in _ending_in(cfg, '.'.join(path[i:])) if x != key]
     close = difflib.get_close_matches(part, known, n=1)
-    hint = f'did you mean {close[0]!r}?' if close else f'it has {", ".join(known)}'
+    if elsewhere and not (close and path[i + 1 :]):
+        hint = f'did you mean {_listed(elsewhere)}?'
+    elif close:
+        hint = f'did you mean {".".join([*path[:i], close[0], *path[i + 1 :]])}?'
+    else:
+        hint = f'it has {", ".join(known)}'
+    kind = type_name(node) if path[:i] else None
     owner = f'{at} ({kind})' if kind else at or 'the config'
-    return f'{".".join(path)}: {owner} has no {part!r}; {hint}'
+    return f'{key}: {owner} has no {part!r}; {hint}'
+
+
+def _ending_in(cfg: Config, key: str) -> list[str]:
+    """Keys of the config that are read and end as this one."""
+    places = [
+        '.'.join(path) for top in cfg if top in RUN_KEYS for path, _ in _walk([top], cfg[top])
+    ]
+    return [place for place in places if f'.{place}'.endswith(f'.{key}')]
+
+
+def _listed(places: list[str], rest: str = '') -> str:
+    more = f' and {len(places) - SHOWN} more' if len(places) > SHOWN else ''
+    return ', '.join(place + rest for place in places[:SHOWN]) + more
 
 
 # ---------------------------------------------------------------------------- variables of the file
@@ -184,19 +209,11 @@ def _equal(a: object, b: object) -> bool:
 
 def _where_instead(cfg: Config, key: str) -> str:
     name, dot, rest = key.partition('.')
-    places = _places(cfg, name) or [
-        '.'.join(path)
-        for top in cfg
-        if top in RUN_KEYS
-        for path, _ in _walk([top], cfg[top])
-        if path[-1] == name
-    ]
-    more = f' and {len(places) - SHOWN} more' if len(places) > SHOWN else ''
-    where = ', '.join(place + dot + rest for place in places[:SHOWN])
-    cure = f'override {where}{more}' if places else 'change it in the file'
+    places = _places(cfg, name) or _ending_in(cfg, name)
+    cure = f'override {_listed(places, dot + rest)}' if places else 'change it in the file'
     return (
-        f'{key}: {name} is a variable of the file, which has been put in its places when overrides '
-        f'are read; {cure}'
+        f'{key}: {name} is a variable of the config file, whose value was put into its places '
+        f'before overrides are read; {cure}'
     )
 
 
