@@ -5,13 +5,17 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from vil_mm.analysis.curves import plot_runs
+from command_line import Parser, existing, main
 
 
-def parser_of() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument(
-        'json_logs', nargs='+', metavar='RUN', help='work dir of a training, or a scalars.json'
+        'json_logs',
+        nargs='+',
+        type=existing('run'),
+        metavar='RUN',
+        help='work dir of a training, or a scalars.json',
     )
     parser.add_argument(
         '--keys',
@@ -27,16 +31,13 @@ def parser_of() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
-    parser = parser_of()
-    args = parser.parse_args()
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.analysis.curves import plot_runs
+
     alone = len(args.json_logs) == 1 and Path(args.json_logs[0]).is_dir()
     out = args.out or Path(args.json_logs[0] if alone else '.', 'curves.png')
-    try:
-        print(plot_runs(args.json_logs, out, args.keys, args.legend, args.title))
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+    print(plot_runs(args.json_logs, out, args.keys, args.legend, args.title))
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
+from command_line import Parser, main, positive, read_config
 
-import vil_mm  # noqa: F401  registers data sets and transforms
-from vil_mm.analysis.browse import MODES, browse
-from vil_mm.datasets import DatasetError
-from vil_mm.engine.cli import LazyBar
-from vil_mm.engine.launch import read_config
+MODES = ('original', 'transformed', 'concat', 'pipeline')
 
 
-def parser_of() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file of a segmentor or classifier')
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_config(help='config file of a segmentor or classifier')
     parser.add_argument('--output-dir', '-o', required=True, metavar='DIR', help='gets the PNGs')
     parser.add_argument('--phase', '-p', choices=('train', 'val', 'test'), default='train')
     parser.add_argument(
-        '--show-number', '-n', type=int, metavar='N', help='the first N images; default: all'
+        '--show-number', '-n', type=positive, metavar='N', help='the first N images; default: all'
     )
     parser.add_argument(
         '--mode',
@@ -28,26 +24,24 @@ def parser_of() -> argparse.ArgumentParser:
         default='transformed',
         help='as loaded; as the pipeline leaves it; both; or after every transform',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value overrides')
+    parser.add_cfg_options()
     return parser
 
 
-def main() -> None:
-    parser = parser_of()
-    args = parser.parse_args()
-    try:
-        files = browse(
-            read_config(args.config, options=args.cfg_options),
-            args.output_dir,
-            phase=args.phase,
-            mode=args.mode,
-            number=args.show_number,
-            progress=LazyBar(),
-        )
-    except (OSError, ValueError, DatasetError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.analysis.browse import browse
+    from vil_mm.analysis.progress import LazyBar
+
+    files = browse(
+        read_config(args),
+        args.output_dir,
+        phase=args.phase,
+        mode=args.mode,
+        number=args.show_number,
+        progress=LazyBar(),
+    )
     print(f'\n{len(files)} pictures in {args.output_dir}')
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

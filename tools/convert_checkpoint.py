@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from vil_mm.models.conversion import TARGETS, Conversion, convert_checkpoint
+from command_line import Parser, existing, main
+
+if TYPE_CHECKING:
+    from vil_mm.models.conversion import Conversion
+
+TARGETS = ('classifier', 'backbone', 'official')
 
 
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('src', help='file in any of the layouts that docs/checkpoints.md lists')
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_argument(
+        'src',
+        type=existing('checkpoint'),
+        help='file in any of the layouts that docs/checkpoints.md lists',
+    )
     parser.add_argument('dst', help='file to write')
     parser.add_argument(
         '--to',
         choices=TARGETS,
         default='classifier',
         help='names of an mmpretrain classifier, or of the backbone alone; '
-        'official: from ours back to those of the authors',
+        "official: from ours, the backbone and a classifier's head, back to those of the authors",
     )
     parser.add_argument('--force', action='store_true', help='replace DST if it is there')
     return parser
@@ -32,6 +42,9 @@ def report(done: Conversion, dst: str) -> str:
         f'sha256:  {done.sha256}',
         f'written: {dst}, {done.num_tensors} tensors, {done.num_parameters:,} parameters',
     ]
+    if done.left_out:
+        parts = ', '.join(f'{part} ({count} tensors)' for part, count in done.left_out.items())
+        lines.append(f"left out: {parts}; the authors' format has no place for them")
     if done.backbone:
         lines.append(f'use as:  VisionLSTM({_options(done.backbone)})')
     if done.head:
@@ -45,15 +58,12 @@ def _options(options: dict) -> str:
     return ', '.join(f'{name}={value!r}' for name, value in options.items())
 
 
-def main() -> None:
-    arguments = parser()
-    args = arguments.parse_args()
-    try:
-        done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
-    except (OSError, ValueError) as error:
-        arguments.exit(2, f'{arguments.prog}: {error}\n')
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.models.conversion import convert_checkpoint
+
+    done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
     print(report(done, args.dst))
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

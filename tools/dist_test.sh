@@ -12,6 +12,14 @@ checkpoint=$2
 gpus=$3
 shift 3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
+
+if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
+    echo "$0: GPUS has to be a number, got '$gpus'; usage: $0 CONFIG CHECKPOINT GPUS [options]" >&2
+    exit 2
+fi
+# once and in one line, not by every process with torchrun's traceback
+"${PYTHON:-python}" "$here/command_line.py" test.py "$config" "$checkpoint" "$@"
 
 if ((${NNODES:-1} > 1)) && [ -z "${MASTER_ADDR:-}" ]; then
     echo "$0: of several machines MASTER_ADDR has to name the first" >&2
@@ -26,6 +34,6 @@ else
     meeting=(--standalone) # a free port, so that several runs fit on one machine
 fi
 
-PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" -m torch.distributed.run \
     "${meeting[@]}" --nproc_per_node="$gpus" \
     "$here/test.py" "$config" "$checkpoint" --launcher pytorch "$@"

@@ -11,6 +11,14 @@ config=$1
 gpus=$2
 shift 2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
+
+if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
+    echo "$0: GPUS has to be a number, got '$gpus'; usage: $0 CONFIG GPUS [options]" >&2
+    exit 2
+fi
+# once and in one line, not by every process with torchrun's traceback
+"${PYTHON:-python}" "$here/command_line.py" train.py "$config" "$@"
 
 if ((${NNODES:-1} > 1)) && [ -z "${MASTER_ADDR:-}" ]; then
     echo "$0: of several machines MASTER_ADDR has to name the first" >&2
@@ -25,6 +33,6 @@ else
     meeting=(--standalone) # a free port, so that several runs fit on one machine
 fi
 
-PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" -m torch.distributed.run \
     "${meeting[@]}" --nproc_per_node="$gpus" \
     "$here/train.py" "$config" --launcher pytorch "$@"

@@ -8,43 +8,29 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from typing import TYPE_CHECKING
 
-import torch
-from mmengine.config import DictAction
+from command_line import Parser, existing, main, read_config
 
-import vil_mm  # noqa: F401  registers models
-from vil_mm.analysis.subject import load_model
-from vil_mm.analysis.whole_model import read_shape
-from vil_mm.engine.launch import read_config
-from vil_mm.export import (
-    FORMATS,
-    OPSET,
-    PARTS,
-    Report,
-    channels_of,
-    check_target,
-    deployed,
-    export,
-    form_of,
-)
+if TYPE_CHECKING:
+    from vil_mm.export import Report
+
+FORMATS = ('onnx', 'torch-export')
+PARTS = ('backbone', 'whole')
 
 
-def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_config()
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        type=existing('checkpoint'),
+        help='weights; without, they are random',
     )
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='weights; without, they are random')
     parser.add_argument('--format', choices=FORMATS, default='onnx')
     parser.add_argument('--part', choices=PARTS, default='whole', help='default: whole')
-    parser.add_argument(
-        '--shape',
-        type=int,
-        nargs='+',
-        required=True,
-        metavar='PIXELS',
-        help='side, or height and width, of the images; fixed in the file',
-    )
+    parser.add_shape('side, or height and width, of the images; fixed in the file', required=True)
     parser.add_argument('--out', required=True, metavar='FILE', help='*.onnx or *.pt2')
     parser.add_argument(
         '--tolerance',
@@ -52,17 +38,20 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
         default=1e-4,
         help='largest difference from the model, as a share of the largest value (1e-4)',
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides: key=value, a.b.c="[1,2]"'
-    )
-    return parser, parser.parse_args()
+    parser.add_cfg_options()
+    return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    import torch
+
+    from vil_mm.analysis.subject import load_model
+    from vil_mm.export import OPSET, channels_of, check_target, deployed, export, form_of
+
+    torch.manual_seed(0)
     check_target(args.out, args.format)
-    shape = read_shape(args.shape)
-    cfg = read_config(args.config, options=args.cfg_options)
-    model = load_model(cfg, args.checkpoint)
+    shape = args.shape
+    model = load_model(read_config(args), args.checkpoint)
     function = deployed(model, args.part, shape)
     form = form_of(model.backbone, shape)
     start = time.monotonic()
@@ -90,6 +79,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def print_report(report: Report) -> None:
+    import torch
+
     print(f'nodes     {report.nodes}')
     for x in report.differences:
         size = ', '.join(map(str, x.shape))
@@ -103,14 +94,5 @@ def print_report(report: Report) -> None:
     )
 
 
-def main() -> None:
-    parser, args = parse_args()
-    torch.manual_seed(0)
-    try:
-        run(args)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-
-
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-import torch
-from mmengine.config import DictAction
+from command_line import Parser, main, read_config
 
-import vil_mm  # noqa: F401  registers models
-from vil_mm.analysis.flops import FORMS, count_flops, describe
-from vil_mm.analysis.whole_model import build_model, check_device, read_shape
-from vil_mm.engine.launch import read_config
+FORMS = ('auto', 'parallel', 'chunkwise', 'fused')
 
 
-def parser_of() -> argparse.ArgumentParser:
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config file')
-    parser.add_argument(
-        '--shape', type=int, nargs='+', default=[224, 224], metavar='PIXELS', help='height, width'
-    )
-    parser.add_argument('--device', choices=('cpu', 'cuda'), default=default)
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_config()
+    parser.add_shape('height, width', default=(224, 224))
+    parser.add_device()
     parser.add_argument(
         '--form',
         choices=FORMS,
@@ -28,22 +21,19 @@ def parser_of() -> argparse.ArgumentParser:
         help='of the mLSTM cell; auto: what runs on the device; fused: the CUDA kernels, also '
         'counted where there is no GPU',
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, help='key=value overrides')
+    parser.add_cfg_options()
     return parser
 
 
-def main() -> None:
-    parser = parser_of()
-    args = parser.parse_args()
-    try:
-        check_device(args.device)
-        shape = read_shape(args.shape)
-        model = build_model(read_config(args.config, options=args.cfg_options), args.device)
-        count = count_flops(model, shape, args.form)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    print(describe(count, shape, args.device))
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.analysis.flops import count_flops, describe
+    from vil_mm.analysis.whole_model import build_model, check_device, default_device
+
+    device = args.device or default_device()
+    check_device(device)
+    count = count_flops(build_model(read_config(args), device), args.shape, args.form)
+    print(describe(count, args.shape, device))
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

@@ -7,22 +7,33 @@ from __future__ import annotations
 
 import argparse
 
-from mmengine.config import DictAction
-
-from vil_mm.apis import ClsInferencer, SegInferencer, find_config
-from vil_mm.apis.demo import draw_all, plan
-from vil_mm.engine.launch import read_config
+from command_line import Parser, existing, main, read_config, share
 
 
-def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('source', metavar='IMAGE', help='image, folder of images, or video')
-    parser.add_argument('config', help='config file, or name of a model of the zoo')
-    parser.add_argument('checkpoint', help='weights of the whole model')
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument(
-        '--out', required=True, help='file to write, or folder (for a folder of images: a folder)'
+        'source',
+        type=existing('image'),
+        metavar='IMAGE',
+        help='image, folder of images, or video',
+    )
+    parser.add_config()
+    parser.add_argument(
+        'checkpoint', type=existing('checkpoint'), help='weights of the whole model'
+    )
+    parser.add_argument(
+        '--out',
+        '--out-file',
+        required=True,
+        help='file to write, or folder (for a folder of images: a folder)',
     )
     parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the best there is')
+    parser.add_argument(
+        '--opacity',
+        type=share,
+        help="share of the classes' colours over the image, 0 to 1 (0.65); of segmentation",
+    )
     parser.add_argument(
         '--full-size',
         action='store_true',
@@ -32,30 +43,30 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument(
         '--side-by-side', action='store_true', help='draw the image beside its prediction'
     )
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides: key=value, a.b.c="[1,2]"'
-    )
-    return parser, parser.parse_args()
+    parser.add_cfg_options()
+    return parser
 
 
-def main() -> None:
-    parser, args = parse_args()
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.apis import ClsInferencer, SegInferencer
+    from vil_mm.apis.demo import draw_all, plan
+
+    pairs = plan(args.source, args.out)
     options = {'device': args.device, 'cfg_options': args.cfg_options}
-    try:
-        pairs = plan(args.source, args.out)
-        config = find_config(args.config)
-        if read_config(str(config)).get('default_scope') == 'mmpretrain':
-            if args.full_size:
-                parser.error('--full-size is for segmentation: a classifier sees the whole image')
-            inferencer = ClsInferencer(config, args.checkpoint, **options)
-        else:
-            options['full_size'] = args.full_size
-            inferencer = SegInferencer(config, args.checkpoint, **options)
-        draw_all(inferencer, pairs, side_by_side=args.side_by_side)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+    if read_config(args).get('default_scope') == 'mmpretrain':
+        if args.full_size or args.opacity is not None:
+            name = '--full-size' if args.full_size else '--opacity'
+            raise ValueError(f'{name} is for segmentation: leave it out for a classifier')
+        inferencer = ClsInferencer(args.config, args.checkpoint, **options)
+    else:
+        inferencer = SegInferencer(
+            args.config, args.checkpoint, full_size=args.full_size, **options
+        )
+        if args.opacity is not None:
+            inferencer.visualizer.alpha = args.opacity
+    draw_all(inferencer, pairs, side_by_side=args.side_by_side)
     print(*(target for _, target in pairs), sep='\n')
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

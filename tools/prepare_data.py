@@ -7,21 +7,26 @@ Prints what is wrong and what to do about it. The exit code is 0 if nothing is, 
 from __future__ import annotations
 
 import argparse
+import sys
 from concurrent.futures.process import BrokenProcessPool
 
-from vil_mm.datasets.layouts import LAYOUTS
-from vil_mm.datasets.tree_check import check_tree
-from vil_mm.datasets.tree_progress import TreeProgress
+from command_line import Parser, existing, main, positive
+
+LAYOUTS = ('ade20k', 'imagenet')
 
 
-def parser_of() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('name', choices=LAYOUTS, help='which data set')
-    parser.add_argument('--check', metavar='ROOT', required=True, help='folder of the data set')
     parser.add_argument(
-        '--workers', type=int, help='processes that read files; default: one a processor'
+        '--check',
+        type=existing('folder'),
+        metavar='ROOT',
+        required=True,
+        help='folder of the data set',
+    )
+    parser.add_argument(
+        '--workers', type=positive, help='processes that read files; default: one a processor'
     )
     parser.add_argument(
         '--quick',
@@ -37,11 +42,10 @@ def parser_of() -> argparse.ArgumentParser:
     return parser
 
 
-def main() -> None:
-    parser = parser_of()
-    args = parser.parse_args()
-    if args.workers is not None and args.workers < 1:
-        parser.error(f'--workers {args.workers}: expected 1 or more')
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.datasets.tree_check import check_tree
+    from vil_mm.datasets.tree_progress import TreeProgress
+
     try:
         report = check_tree(
             args.name,
@@ -51,17 +55,14 @@ def main() -> None:
             any_count=args.any_count,
             progress=TreeProgress(),
         )
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    except BrokenProcessPool:
-        parser.exit(
-            2, f'{parser.prog}: the system ended a process, short of memory? Try --workers 1\n'
-        )
+    except BrokenProcessPool as error:
+        raise OSError('the system ended a process, short of memory? Try --workers 1') from error
     except KeyboardInterrupt:
-        parser.exit(130, f'\n{parser.prog}: stopped before the end, nothing was changed\n')
+        print('\nprepare_data.py: stopped before the end, nothing was changed', file=sys.stderr)
+        raise SystemExit(130) from None
     print(report.text())
-    parser.exit(1 if report.problems else 0)
+    raise SystemExit(1 if report.problems else 0)
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

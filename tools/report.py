@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import argparse
 
-from vil_mm.analysis.report import report
-from vil_mm.engine.launch import read_config
+from command_line import Parser, existing, main, read_config
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('config', help='config of the run')
-    parser.add_argument('work_dir', help='folder of the training; its test wrote to WORK_DIR/test')
-    args = parser.parse_args()
-    try:
-        print(report(read_config(args.config), args.work_dir))
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__)
+    parser.add_config(help='config of the run')
+    parser.add_argument(
+        'run_dir',
+        type=existing('work dir'),
+        metavar='WORK_DIR',
+        help='folder of the training; its test wrote to WORK_DIR/test',
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.analysis.report import report
+
+    print(report(read_config(args), args.run_dir))
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

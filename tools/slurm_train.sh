@@ -12,6 +12,9 @@ job=$2
 config=$3
 shift 3
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
+# once and in one line, before the job waits for its turn
+"${PYTHON:-python}" "$here/command_line.py" train.py "$config" "$@"
 gpus=${GPUS:-8}
 per_node=${GPUS_PER_NODE:-8}
 if ((per_node > gpus)); then
@@ -19,7 +22,7 @@ if ((per_node > gpus)); then
 fi
 read -r -a more <<<"${SRUN_ARGS:-}"
 
-PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}" exec srun \
+exec srun \
     --partition="$partition" --job-name="$job" --gres="gpu:$per_node" \
     --ntasks="$gpus" --ntasks-per-node="$per_node" --cpus-per-task="${CPUS_PER_TASK:-5}" \
     --kill-on-bad-exit=1 ${more[@]+"${more[@]}"} \

@@ -1,16 +1,17 @@
 """Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints mIoU, accuracy or mAP."""
 
-import vil_mm  # noqa: F401  registers models, data sets and hooks
-from vil_mm.datasets import DatasetError
-from vil_mm.engine.cli import config_of, run_parser
-from vil_mm.engine.launch import prepare_testing
-from vil_mm.engine.processes import build_runner, prepare_processes
-from vil_mm.models.pretrained import CheckpointError
+from __future__ import annotations
+
+import argparse
+
+from command_line import Parser, existing, main, one_line_errors, read_config, run_parser, seconds
 
 
-def main() -> None:
-    parser = run_parser('Evaluate a checkpoint')
-    parser.add_argument('checkpoint', help='weights of the whole model')
+def parser_of() -> Parser:
+    parser = run_parser(__doc__)
+    parser.add_argument(
+        'checkpoint', type=existing('checkpoint'), help='weights of the whole model'
+    )
     parser.add_argument(
         '--out',
         metavar='DIR',
@@ -24,6 +25,14 @@ def main() -> None:
         'DIR/vis_data/vis_image; of a classifier on the images, in DIR; of a detector beside the '
         'ground truth, in DIR',
     )
+    parser.add_argument('--show', action='store_true', help='show predictions in a window')
+    parser.add_argument(
+        '--wait-time',
+        type=seconds,
+        default=2.0,
+        metavar='SECONDS',
+        help='how long --show shows each; 0: until a key is pressed (2)',
+    )
     parser.add_argument(
         '--protocol',
         metavar='NAME',
@@ -36,26 +45,29 @@ def main() -> None:
         action='store_true',
         help='windows with bounded memory, for images of any size; docs/high_resolution.md',
     )
-    args = parser.parse_args()
-    try:
-        cfg = config_of(args)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.engine.launch import prepare_testing
+    from vil_mm.engine.processes import build_runner, prepare_processes
+
+    with one_line_errors(OSError, ValueError):
+        cfg = read_config(args)
         prepare_testing(
             cfg,
             args.checkpoint,
             out=args.out,
             show_dir=args.show_dir,
+            show=args.show,
+            wait_time=args.wait_time,
             protocol=args.protocol,
             tta=args.tta,
             tiled=args.tiled,
         )
         prepare_processes(cfg)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    try:
-        build_runner(cfg).test()
-    except (CheckpointError, DatasetError) as error:  # seen when model and data are built
-        parser.exit(2, f'{parser.prog}: {error}\n')
+    build_runner(cfg).test()
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run, expected=())

@@ -1,18 +1,16 @@
 """Train a model: `python tools/train.py CONFIG`."""
 
-import vil_mm  # noqa: F401  registers models, data sets and hooks
-from vil_mm.datasets import DatasetError
-from vil_mm.engine.cli import config_of, run_parser
-from vil_mm.engine.launch import prepare_training
-from vil_mm.engine.layer_decay import LayerDecayError
-from vil_mm.engine.optim import TrainingDivergedError
-from vil_mm.engine.precision import PRECISIONS
-from vil_mm.engine.processes import build_runner, prepare_processes
-from vil_mm.models.pretrained import CheckpointError
+from __future__ import annotations
+
+import argparse
+
+from command_line import Parser, main, one_line_errors, read_config, run_parser
+
+PRECISIONS = ('auto', 'float16', 'bfloat16')
 
 
-def main() -> None:
-    parser = run_parser('Train a model')
+def parser_of() -> Parser:
+    parser = run_parser(__doc__)
     parser.add_argument(
         '--resume', action='store_true', help='go on from the last checkpoint in the work dir'
     )
@@ -30,9 +28,15 @@ def main() -> None:
         help="scale the learning rate by the batch over the config's base_batch_size",
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate on the way')
-    args = parser.parse_args()
-    try:
-        cfg = config_of(args)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.engine.launch import prepare_training
+    from vil_mm.engine.processes import build_runner, prepare_processes
+
+    with one_line_errors(OSError, ValueError):
+        cfg = read_config(args)
         prepare_training(
             cfg,
             resume=args.resume,
@@ -41,15 +45,8 @@ def main() -> None:
             validate=not args.no_validate,
         )
         prepare_processes(cfg)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    try:
-        build_runner(cfg).train()
-    except (CheckpointError, DatasetError, LayerDecayError) as error:  # seen when all is built
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    except TrainingDivergedError as error:
-        parser.exit(1, f'{parser.prog}: {error}\n')
+    build_runner(cfg).train()
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run, expected=())  # what else goes wrong in a run keeps its traceback

@@ -8,44 +8,35 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from matplotlib.figure import Figure
-from mmengine.config import Config, DictAction
-from mmengine.utils import track_iter_progress
+from command_line import Parser, existing, main, output, positive, read_config
 
-import vil_mm  # noqa: F401  registers models, data sets and transforms
-from vil_mm.analysis import decay, errors, features, receptive_field
-from vil_mm.analysis.figures import check_png, save_figure
-from vil_mm.analysis.subject import Subject, backbone_of, load_model, read_subjects, weights_note
-from vil_mm.analysis.whole_model import check_device, read_shape
-from vil_mm.datasets import DatasetError
-from vil_mm.datasets.images import list_images
-from vil_mm.engine.checks import check_data
-from vil_mm.engine.launch import read_config
-from vil_mm.engine.protocols import use_protocol
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from mmengine.config import Config
+
+    from vil_mm.analysis.subject import Subject
 
 
-def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pictures = parser.add_subparsers(dest='what', required=True, metavar='PICTURE')
     sub = pictures.add_parser('features', help='principal components of the tokens as colours')
-    sub.add_argument('images', metavar='IMAGES', help='image, or folder of images')
+    _add_images(sub, 'IMAGES', 'image, or folder of images')
     _add_common(sub)
-    sub.add_argument('--blocks', type=int, nargs='+', help='blocks to draw, from 1')
-    sub.add_argument('--max-images', type=int, default=4, help='first images of a folder (4)')
+    sub.add_argument('--blocks', type=positive, nargs='+', help='blocks to draw, from 1')
+    _add_count(sub, '--max-images', 4, 'first images of a folder')
 
     sub = pictures.add_parser('receptive-field', help='what the middle token sees of the image')
-    sub.add_argument('images', metavar='IMAGES', help='image, or folder of images, averaged over')
+    _add_images(sub, 'IMAGES', 'image, or folder of images, averaged over')
     _add_common(sub)
-    sub.add_argument('--layers', type=int, nargs='+', help='layers to draw, from 1')
-    sub.add_argument('--draws', type=int, default=4, help='random signs of channels an image (4)')
-    sub.add_argument('--max-images', type=int, default=8, help='first images of a folder (8)')
+    sub.add_argument('--layers', type=positive, nargs='+', help='layers to draw, from 1')
+    _add_count(sub, '--draws', 4, 'random signs of channels an image')
+    _add_count(sub, '--max-images', 8, 'first images of a folder')
 
     sub = pictures.add_parser('decay', help='what the forget gates keep of each token')
-    sub.add_argument('images', metavar='IMAGE', help='image')
+    _add_images(sub, 'IMAGE', 'image')
     _add_common(sub)
     sub.add_argument(
         '--token',
@@ -61,35 +52,49 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_common(parser: argparse.ArgumentParser, shape: bool = True) -> None:
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', nargs='?', help='weights; without, they are random')
-    parser.add_argument('--out', required=True, metavar='FILE.png', help='picture to write')
-    if shape:
-        parser.add_argument(
-            '--shape',
-            type=int,
-            nargs='+',
-            metavar='PIXELS',
-            help="side, or height and width, to resize to; default: the config's test pipeline",
-        )
-    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+def _add_images(parser: Parser, name: str, help: str) -> None:
+    parser.add_argument('images', type=existing('image or folder'), metavar=name, help=help)
+
+
+def _add_count(parser: Parser, name: str, default: int, help: str) -> None:
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, help='overrides: key=value, a.b.c="[1,2]"'
+        name, type=positive, default=default, metavar='N', help=f'{help} ({default})'
     )
 
 
+def _add_common(parser: Parser, shape: bool = True) -> None:
+    parser.add_config()
+    parser.add_argument(
+        'checkpoint',
+        nargs='?',
+        type=existing('checkpoint'),
+        help='weights; without, they are random',
+    )
+    parser.add_argument(
+        '--out', type=output('.png'), required=True, metavar='FILE.png', help='picture to write'
+    )
+    if shape:
+        parser.add_shape(
+            "side, or height and width, to resize to; default: the config's test pipeline"
+        )
+    parser.add_argument('--device', choices=['cpu', 'cuda'], default='cpu')
+    parser.add_cfg_options()
+
+
 def draw(args: argparse.Namespace) -> Figure:
-    check_png(args.out)
+    from vil_mm.analysis import decay, features
+    from vil_mm.analysis.subject import backbone_of, load_model, read_subjects, weights_note
+    from vil_mm.analysis.whole_model import check_device
+    from vil_mm.datasets.images import list_images
+
     check_device(args.device)
-    check_counts(args)
-    cfg = read_config(args.config, options=args.cfg_options)
+    cfg = read_config(args)
     if args.what == 'errors':
         return draw_errors(args, cfg)
     paths = list_images(args.images)[: getattr(args, 'max_images', 1)]
     model = load_model(cfg, args.checkpoint, args.device)
     backbone = backbone_of(model)
-    shape = read_shape(args.shape) if args.shape else None
+    shape = args.shape
     if args.what == 'receptive-field' and shape is None:
         grid, patch = backbone.pos_embed.embed.shape[1:3], backbone.patch_embed.patch_size
         shape = (grid[0] * patch, grid[1] * patch)
@@ -105,15 +110,11 @@ def draw(args: argparse.Namespace) -> Figure:
     return draw_fields(args, backbone, subjects, title)
 
 
-def check_counts(args: argparse.Namespace) -> None:
-    for option in ('max_images', 'draws'):
-        count = getattr(args, option, 1)
-        if count < 1:
-            name = option.replace('_', '-')
-            raise ValueError(f'--{name} {count}: expected a number from 1 up')
-
-
 def draw_fields(args: argparse.Namespace, backbone, subjects: list[Subject], title: str) -> Figure:
+    from mmengine.utils import track_iter_progress
+
+    from vil_mm.analysis import receptive_field
+
     layers = [layer - 1 for layer in args.layers] if args.layers else None
     layers = receptive_field.default_layers(backbone) if layers is None else layers
     batches = [subject.inputs for subject in subjects for _ in range(args.draws)]
@@ -129,6 +130,13 @@ def draw_fields(args: argparse.Namespace, backbone, subjects: list[Subject], tit
 
 
 def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
+    from mmengine.utils import track_iter_progress
+
+    from vil_mm.analysis import errors
+    from vil_mm.analysis.subject import load_model, weights_note
+    from vil_mm.engine.checks import check_data
+    from vil_mm.engine.protocols import use_protocol
+
     model = load_model(cfg, args.checkpoint, args.device)
     errors.check_segmentor(model)
     check_data(cfg, 'test')
@@ -146,15 +154,14 @@ def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
     return errors.draw_errors(results, dataset.metainfo, title)
 
 
-def main() -> None:
-    parser = make_parser()
-    args = parser.parse_args()
+def run(args: argparse.Namespace) -> None:
+    import torch
+
+    from vil_mm.analysis.figures import save_figure
+
     torch.manual_seed(0)
-    try:
-        print(save_figure(draw(args), args.out))
-    except (OSError, ValueError, DatasetError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
+    print(save_figure(draw(args), args.out))
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run)

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that are there, and files that appear whole or not at all. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,6 +6,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+
+def require(kind: str, path: str | Path) -> Path:
+    """The path of a file or folder that is there.
+
+    Args:
+        kind: What it is to the user: 'checkpoint', 'image', ...
+        path: From the current folder.
+
+    Raises:
+        FileNotFoundError: It is not.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'{kind} not found: {path} (looked from {Path.cwd()})')
+    return path
 
 
 @contextmanager

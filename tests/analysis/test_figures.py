@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from vil_mm.analysis.figures import check_png, new_figure, save_figure
+from vil_mm.analysis.figures import new_figure, save_figure
 
 
 def test_a_figure_becomes_a_picture(tmp_path: Path) -> None:
@@ -23,11 +23,3 @@ def test_a_format_that_is_not_known_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'abc' is not supported"):
         save_figure(new_figure(2, 1), tmp_path / 'a.abc')
     assert not list(tmp_path.iterdir())
-
-
-def test_names_of_pictures(tmp_path: Path) -> None:
-    assert check_png('a/b.PNG') == Path('a/b.PNG')
-    (tmp_path / 'folder.png').mkdir()
-    for path in ('a.jpg', tmp_path / 'folder.png'):
-        with pytest.raises(ValueError, match='expected the name of a file'):
-            check_png(path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
+sys.path.append(str(TOOLS))  # for command_line; last, because tools are called test, export, ...
 
 
 @pytest.fixture

@@ -57,6 +57,8 @@ FORK = """
 import os, pathlib, runpy, signal, sys, time
 import mmengine.runner, mmseg.models, vil_mm
 
+sys.path.append(os.path.dirname(sys.argv[1]))
+
 def start(*args):
     pid = os.fork()
     if pid:

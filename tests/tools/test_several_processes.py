@@ -61,6 +61,8 @@ FORK = """
 import itertools, os, runpy, socket, sys
 import mmengine.runner, mmseg.models, vil_mm
 
+sys.path.append(os.path.dirname(sys.argv[1]))
+
 def start(rank, count, port, args):
     pid = os.fork()
     if pid:

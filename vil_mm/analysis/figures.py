@@ -17,18 +17,6 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def check_png(path: str | Path) -> Path:
-    """The path of a picture to be written.
-
-    Raises:
-        ValueError: It does not end in .png, or is a folder.
-    """
-    path = Path(path)
-    if path.suffix.lower() != '.png' or path.is_dir():
-        raise ValueError(f'--out {path}: expected the name of a file *.png')
-    return path
-
-
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
     """Write a picture, its folder is made; the file appears when it is complete.
 

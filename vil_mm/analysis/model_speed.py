@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import statistics
+from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from vil_mm.analysis.speed import Call, Row, device_name, peak_memory, timer_of
 from vil_mm.analysis.subject import load_model
 from vil_mm.analysis.whole_model import (
     check_device,
+    default_device,
     kind_of,
     num_parameters,
     random_images,
@@ -73,6 +75,20 @@ class Setting:
             'precision': self.amp or 'float32',
             'compile': self.compile,
         }
+
+
+def read_setting(args: Namespace) -> Setting:
+    """What the options of ``tools/benchmark.py`` and ``tools/compare.py`` ask for.
+
+    Raises:
+        ValueError: One is out of its range, or there is no such device.
+    """
+    device, amp = args.device or default_device(), args.amp
+    if amp == 'auto':
+        amp = 'float16' if device == 'cuda' else 'bfloat16'
+    setting = Setting(device, args.batch_size, args.repeat, args.train_step, amp, args.compile)
+    setting.check()
+    return setting
 
 
 def measure_model(

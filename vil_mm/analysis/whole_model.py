@@ -29,17 +29,9 @@ def check_device(device: str) -> None:
         raise ValueError(f'--device {device}: the GPUs here are numbered 0 to {count - 1}')
 
 
-def read_shape(sides: list[int]) -> tuple[int, int]:
-    """Height and width from one number, for squares, or two.
-
-    Raises:
-        ValueError: There are more, or one is not positive.
-    """
-    if len(sides) not in (1, 2) or min(sides) < 1:
-        raise ValueError(
-            f'--shape {" ".join(map(str, sides))}: expected a side, or height and width, in pixels'
-        )
-    return sides[0], sides[-1]
+def default_device() -> str:
+    """'cuda' where PyTorch finds a GPU, else 'cpu'."""
+    return 'cuda' if torch.cuda.is_available() else 'cpu'
 
 
 def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:

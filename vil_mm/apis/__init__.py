@@ -2,7 +2,7 @@
 
 from vil_mm.apis.classification import ClsInferencer
 from vil_mm.apis.segmentation import SegInferencer
-from vil_mm.apis.zoo import ModelRecord, find_config, find_model, list_models
+from vil_mm.zoo import ModelRecord, find_config, find_model, list_models
 
 __all__ = [
     'ClsInferencer',

@@ -16,7 +16,6 @@ from mmpretrain.visualization import UniversalVisualizer
 
 from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs
-from vil_mm.apis.zoo import find_config
 from vil_mm.datasets.images import read_image
 from vil_mm.engine.launch import read_config
 from vil_mm.models.fit import load_whole
@@ -60,7 +59,7 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
     ) -> None:
         device = device or get_device()
         check_device(device)
-        cfg = read_config(str(find_config(model)), options=cfg_options)
+        cfg = read_config(model, options=cfg_options)
         if cfg.get('default_scope') != 'mmpretrain' or 'model' not in cfg:
             raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
         content = None if weights is None else read_checkpoint(str(weights))

@@ -19,7 +19,6 @@ from torch import nn
 
 from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs
-from vil_mm.apis.zoo import find_config
 from vil_mm.datasets.images import read_image
 from vil_mm.engine.launch import read_config
 from vil_mm.models.fit import load_whole
@@ -71,7 +70,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
     ) -> None:
         device = device or get_device()
         check_device(device)
-        cfg = read_config(str(find_config(model)), options=cfg_options)
+        cfg = read_config(model, options=cfg_options)
         if cfg.get('default_scope') != 'mmseg' or 'decode_head' not in cfg.get('model', {}):
             raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
         self.weights = None if weights is None else str(weights)

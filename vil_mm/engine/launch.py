@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib import pyplot
 from mmengine.config import Config, ConfigDict
 from mmengine.runner import find_latest_checkpoint
 
@@ -22,12 +23,14 @@ from vil_mm.engine.detection import (
     write_detections,
 )
 from vil_mm.engine.logs import use_log_backends
+from vil_mm.engine.overrides import merge_overrides
 from vil_mm.engine.precision import use_mixed_precision
 from vil_mm.engine.protocols import use_protocol
+from vil_mm.zoo import find_config
 
 
 def read_config(
-    path: str,
+    path: str | Path,
     *,
     work_dir: str | None = None,
     launcher: str = 'none',
@@ -36,24 +39,25 @@ def read_config(
     """Read a config file, merge overrides and settle the folder that the run writes to.
 
     Args:
-        path: The config file.
+        path: The config file, or the name of a model of the zoo.
         work_dir: Folder to write to; by default the config's own or ``work_dirs/<config name>``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
         options: Overrides, as ``{'optim_wrapper.optimizer.lr': 1e-4}``.
 
     Raises:
         FileNotFoundError: There is no such config.
-        ValueError: It is no config, or an override does not fit it.
+        ValueError: It is no config, no model has that name, or an override does not fit it.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f'config not found: {path}')
+    path = str(find_config(path))
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, which may fail in any way
         raise ValueError(f'{path} cannot be read as a config: {_first_line(error)}') from error
     cfg.launcher = launcher
     try:
-        cfg.merge_from_dict(options or {})
+        merge_overrides(cfg, options or {})
+    except ValueError as error:
+        raise ValueError(f'an override does not fit {path}: {error}') from error
     except (AttributeError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f'an override does not fit {path}: {_first_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
@@ -119,6 +123,8 @@ def prepare_testing(
     *,
     out: str | None = None,
     show_dir: str | None = None,
+    show: bool = False,
+    wait_time: float = 0.0,
     protocol: str | None = None,
     tta: bool = False,
     tiled: bool = False,
@@ -134,6 +140,8 @@ def prepare_testing(
         show_dir: Folder for pictures: input, ground truth and prediction side by side in its
             ``vis_data/vis_image``; of a classifier, the images with their predicted class; of a
             detector, ground truth and prediction side by side under the names of the images.
+        show: Show pictures in a window, of all tasks.
+        wait_time: Seconds for which each is shown; 0: until a key is pressed.
         protocol: Which of the config's ``protocols`` to test by; None for 'official', or for the
             config's own test pipeline where it has no protocols.
         tta: Test-time augmentation by the ``tta_pipeline`` and ``tta_model`` of the protocol or
@@ -169,6 +177,8 @@ def prepare_testing(
         _write_predictions(cfg, out)
     if show_dir:
         _draw_predictions(cfg, show_dir)
+    if show:
+        _show_predictions(cfg, wait_time)
     if tta:
         _enable_tta(cfg)
 
@@ -204,8 +214,7 @@ def _write_predictions(cfg: Config, folder: str) -> None:
 
 
 def _draw_predictions(cfg: Config, folder: str) -> None:
-    if 'visualization' not in cfg.get('default_hooks', {}):
-        raise ValueError('--show-dir: the config has no visualization among its default_hooks')
+    _require_visualization(cfg, '--show-dir')
     if is_detection(cfg):
         draw_detections(cfg, folder)
     elif cfg.get('default_scope') == 'mmpretrain':
@@ -215,16 +224,42 @@ def _draw_predictions(cfg: Config, folder: str) -> None:
         cfg.visualizer.save_dir = folder
 
 
+def _show_predictions(cfg: Config, wait_time: float) -> None:
+    _require_visualization(cfg, '--show')
+    if pyplot.get_backend().lower() == 'agg':  # matplotlib's choice where no window can be opened
+        raise ValueError('--show needs a display, and there is none: write files by --show-dir DIR')
+    switch = 'enable' if cfg.get('default_scope') == 'mmpretrain' else 'draw'
+    options = {switch: True, 'interval': 1, 'show': True, 'wait_time': wait_time}
+    cfg.default_hooks.visualization.update(options)
+
+
+def _require_visualization(cfg: Config, option: str) -> None:
+    if 'visualization' not in cfg.get('default_hooks', {}):
+        raise ValueError(f'{option}: the config has no visualization among its default_hooks')
+
+
 def _enable_tiles(cfg: Config) -> None:
     model, test_cfg = cfg.model, cfg.model.get('test_cfg') or {}
     if model.type.removeprefix('mmseg.') not in ('EncoderDecoder', 'TiledEncoderDecoder'):
         raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
     if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
+        height, width = crop = _training_size(cfg)
+        y, x = (max(1, 2 * side // 3) for side in crop)
         raise ValueError(
             f'--tiled: model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; '
-            'add --cfg-options model.test_cfg.crop_size=1024,1024 model.test_cfg.stride=768,768'
+            f'those of the size of the training would be --cfg-options '
+            f'model.test_cfg.crop_size={height},{width} model.test_cfg.stride={y},{x}'
         )
     model.type, test_cfg.mode = 'TiledEncoderDecoder', 'tiled'
+
+
+def _training_size(cfg: Config) -> tuple[int, int]:
+    """Height and width of the images that a segmentor was trained on, as far as its config says."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset', {})
+    crops = [x.crop_size for x in dataset.get('pipeline', []) if x.get('type') == 'RandomCrop']
+    padded = (cfg.model.get('data_preprocessor') or {}).get('size')
+    size = next((x for x in (*crops, padded, cfg.model.backbone.get('img_size')) if x), 512)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
 def _enable_tta(cfg: Config) -> None:

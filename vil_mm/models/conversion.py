@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -36,6 +36,8 @@ class Conversion:
         backbone: Options of the ``VisionLSTM`` that the written weights fit; ``None`` of weights
             under the authors' names.
         head: Options of the ``LinearClsHead``, if there is a head among what was written.
+        left_out: Parts of a whole model that the authors' format has no place for, such as
+            'decode_head', with the number of their tensors.
     """
 
     description: Description
@@ -44,6 +46,7 @@ class Conversion:
     num_parameters: int
     backbone: dict | None
     head: dict | None
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def convert_checkpoint(
@@ -52,7 +55,8 @@ def convert_checkpoint(
     """Convert a file.
 
     Args:
-        source: File in any of the authors' layouts; one of ours if ``to`` is 'official'.
+        source: File in any of the authors' layouts; one of ours if ``to`` is 'official', of a
+            classifier, a backbone, or a model of another task, whose backbone is converted.
         target: File to write: ``{'state_dict': ..., 'meta': ...}`` as mmengine loads it. It appears
             complete or not at all.
         to: 'classifier' for the names of an mmpretrain ``ImageClassifier``; 'backbone' for those of
@@ -67,6 +71,9 @@ def convert_checkpoint(
     _check_target(source, target, overwrite)
     stored = read_state_dict(str(source))
     description = _describe(stored, source, official=to != 'official')
+    left_out = _task_parts(stored) if to == 'official' else Counter()
+    if left_out:
+        stored = OrderedDict((key, x) for key, x in stored.items() if key.startswith('backbone.'))
     ours = stored if to == 'official' else convert(stored, str(source))
     check_shapes(ours, description, str(source))
     state, sha256 = _rename(ours, to, source), _sha256(source)
@@ -74,7 +81,16 @@ def convert_checkpoint(
     num_parameters = sum(tensor.numel() for tensor in state.values())
     backbone = None if to == 'official' else backbone_options(description)
     head = head_options(description) if to == 'classifier' else None
-    return Conversion(description, sha256, len(state), num_parameters, backbone, head)
+    return Conversion(
+        description, sha256, len(state), num_parameters, backbone, head, dict(left_out)
+    )
+
+
+def _task_parts(state: Mapping[str, Tensor]) -> Counter[str]:
+    """Tensors of each part, beside the backbone, of a segmentor or detector."""
+    parts = Counter(key.split('.')[0] for key in state)
+    whole = 'backbone' in parts and not {'head', 'backbone'} >= set(parts)
+    return Counter({part: n for part, n in parts.items() if part != 'backbone'} if whole else {})
 
 
 def _check_target(source: Path, target: Path, overwrite: bool) -> None:

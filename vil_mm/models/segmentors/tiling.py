@@ -83,7 +83,15 @@ def tiled_argmax(
 
     Returns:
         ``(H, W)`` or of the size asked for, see :func:`labels_of_windows`.
+
+    Raises:
+        ValueError: The image has other axes, or as of :func:`labels_of_windows`.
     """
+    if image.dim() != 3:
+        raise ValueError(
+            f'tiled_argmax takes one image (C, H, W), got the shape {tuple(image.shape)}; of a '
+            'batch call it for each image'
+        )
 
     def logits_of(boxes: Sequence[Box]) -> Tensor:
         windows = [image[:, top:bottom, left:right] for top, bottom, left, right in boxes]

@@ -1,0 +1,296 @@
+"""What the tools' command lines share: options, early checks, errors in one line.
+
+Imports nothing heavy, so that ``--help`` and wrong arguments are answered at once: a tool parses
+its arguments first and imports torch and vil_mm after that.
+
+``python tools/command_line.py train.py ARGUMENTS`` checks a tool's arguments and runs nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import importlib.util
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from option_values import read_value
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+OVERRIDES_HELP = 'overrides: key=value, a.b.c="[1,2]", a.b="dict(type=\'Name\', key=1)"'
+
+
+class Refusal(Exception):
+    """What an argument's check found. argparse lets it through, in its own words."""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes no abbreviations and puts errors in one line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(allow_abbrev=False, **options)
+
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:  # as argparse has it
+        words = sys.argv[1:] if args is None else list(args)
+        with one_line_errors(Refusal):
+            self._refuse_unknown_options(words)  # before what follows is taken for something else
+            known, rest = self.parse_known_args(words, namespace)
+            if rest:
+                raise Refusal(f'unexpected argument {rest[0]!r} (see --help)')
+            return known
+
+    def error(self, message: str) -> None:
+        """End with one line; argparse would print all options before it."""
+        message = message.removeprefix('argument ')
+        self.exit(2, f'{self.prog}: {message} (see --help)\n')
+
+    def _refuse_unknown_options(self, words: list[str]) -> None:
+        known = self._all_options()
+        for word in words:
+            name = word.split('=')[0]
+            if word.startswith('--') and word != '--' and name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f'did you mean {close[0]}?' if close else 'see --help'
+                raise Refusal(f'there is no option {name} ({hint})')
+
+    def _all_options(self) -> list[str]:
+        names = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                names += [x for parser in action.choices.values() for x in parser._all_options()]
+        return names
+
+    def add_config(self, name: str = 'config', help: str = 'config file', **options: Any) -> None:
+        """A config's path or the name of a model of the zoo; becomes the path."""
+        help += ', or name of a model of the zoo'
+        self.add_argument(name, type=config_file, help=help, **options)
+
+    def add_cfg_options(self) -> None:
+        """``--cfg-options``; becomes a dict."""
+        self.add_argument(
+            '--cfg-options', nargs='+', action=Overrides, metavar='KEY=VALUE', help=OVERRIDES_HELP
+        )
+
+    def add_shape(self, help: str, **options: Any) -> None:
+        """``--shape``; becomes height and width."""
+        self.add_argument(
+            '--shape', type=positive, nargs='+', action=Shape, metavar='PIXELS', help=help,
+            **options,
+        )  # fmt: skip
+
+    def add_device(self) -> None:
+        """``--device``; None is left to the tool."""
+        self.add_argument(
+            '--device', choices=('cpu', 'cuda'), help='default: cuda if there is a GPU, else cpu'
+        )
+
+
+def run_parser(description: str) -> Parser:
+    """A parser with the options of every run, in the manner of OpenMMLab's own tools."""
+    parser = Parser(description=description)
+    parser.add_config()
+    parser.add_argument('--work-dir', help='where to write; default: work_dirs/<config name>')
+    parser.add_cfg_options()
+    parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+    return parser
+
+
+def add_speed_options(parser: Parser) -> None:
+    """Those of ``vil_mm.analysis.model_speed.Setting``, and ``--cfg-options``."""
+    parser.add_device()
+    parser.add_argument('--batch-size', type=positive, default=1, help='images a call')
+    parser.add_argument('--repeat', type=positive, default=20, help='calls that count')
+    parser.add_argument(
+        '--train-step', action='store_true', help='a step of training instead of a prediction'
+    )
+    parser.add_argument(
+        '--amp',
+        nargs='?',
+        const='auto',
+        choices=('auto', 'float16', 'bfloat16'),
+        help='autocast; without a value float16 on a GPU, bfloat16 on a CPU',
+    )
+    parser.add_argument('--compile', action='store_true', help='torch.compile of the backbone')
+    parser.add_cfg_options()
+
+
+def main(
+    parser: Parser,
+    run: Callable[[argparse.Namespace], None],
+    expected: tuple[type[Exception], ...] = (OSError, ValueError),
+) -> None:
+    """Parse the command line and run a tool; see :func:`one_line_errors`."""
+    args = parser.parse_args()
+    with one_line_errors(*expected):
+        run(args)
+
+
+@contextmanager
+def one_line_errors(*expected: type[Exception]) -> Iterator[None]:
+    """End the program with one line, not a traceback, on errors that are the user's to fix.
+
+    These are the classes named, those that the package defines, and a full GPU. The exit code is 2
+    or what the class has as ``exit_code``.
+    """
+    try:
+        yield
+    except Exception as error:
+        code, message = getattr(error, 'exit_code', 2), str(error)
+        if type(error).__name__ == 'OutOfMemoryError':
+            code, message = 1, f'out of memory: {message.splitlines()[0]}'
+        elif not isinstance(error, expected) and not _is_own(error):
+            raise
+        print(f'{Path(sys.argv[0]).name}: {message}', file=sys.stderr)
+        raise SystemExit(code) from error
+
+
+def _is_own(error: Exception) -> bool:
+    return any(kind.__module__.split('.')[0] == 'vil_mm' for kind in type(error).__mro__)
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config that a command line asks for: ``config`` and as many of the options as it has."""
+    from vil_mm.engine.launch import read_config
+
+    os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
+    return read_config(
+        args.config,
+        work_dir=getattr(args, 'work_dir', None),
+        launcher=getattr(args, 'launcher', 'none'),
+        options=getattr(args, 'cfg_options', None),
+    )
+
+
+def config_file(text: str) -> str:
+    """Path of a config file, from that or from a name of the zoo."""
+    with _as_refusal():
+        return str(_light_module('zoo').find_config(text))
+
+
+def existing(kind: str) -> Callable[[str], str]:
+    """A check that a file or folder is there; ``kind`` says what it is to the user."""
+
+    def check(text: str) -> str:
+        if '://' not in text:  # what is to be said of an address the package knows
+            with _as_refusal():
+                _light_module('files').require(kind, text)
+        return text
+
+    return check
+
+
+def output(*endings: str) -> Callable[[str], Path]:
+    """A file to write, whose name has one of these endings."""
+
+    def check(text: str) -> Path:
+        path = Path(text)
+        if path.suffix.lower() not in endings or path.is_dir():
+            names = ' or '.join(f'*{ending}' for ending in endings)
+            raise argparse.ArgumentTypeError(f'expected the name of a file {names}, got {text!r}')
+        return path
+
+    return check
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'expected a whole number from 1 up, got {text!r}')
+    return int(text)
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1."""
+    return _number(text, 0.0, 1.0, 'expected a number from 0 to 1')
+
+
+def seconds(text: str) -> float:
+    """A time, 0 or longer."""
+    return _number(text, 0.0, float('inf'), 'expected seconds, 0 or more')
+
+
+def _number(text: str, low: float, high: float, expected: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float('nan')
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f'{expected}, got {text!r}')
+    return value
+
+
+class Shape(argparse.Action):
+    """One side, for squares, or two: becomes height and width."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        if len(values) > 2:
+            raise argparse.ArgumentError(
+                self, f'expected a side, or height and width, got {len(values)} numbers'
+            )
+        setattr(namespace, self.dest, (values[0], values[-1]))
+
+
+class Overrides(argparse.Action):
+    """Collects KEY=VALUE in a dict, see :func:`read_value`."""
+
+    def __call__(self, parser, namespace, values, option_string=None) -> None:
+        options = dict(getattr(namespace, self.dest, None) or {})
+        for word in values:
+            key, sign, value = word.partition('=')
+            if not sign or not key.strip():
+                raise argparse.ArgumentError(
+                    self, f'expected KEY=VALUE, without blanks around =, got {word!r}'
+                )
+            try:
+                options[key.strip()] = read_value(value)
+            except ValueError as error:
+                raise argparse.ArgumentError(self, f'{key.strip()}: {error}') from error
+        setattr(namespace, self.dest, options)
+
+
+@contextmanager
+def _as_refusal() -> Iterator[None]:
+    """argparse would put words of its own in the place of a ValueError's."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise Refusal(str(error)) from error
+
+
+def _light_module(name: str) -> ModuleType:
+    """A module of the package that imports nothing heavy, without the package's other imports."""
+    if 'vil_mm' in sys.modules:
+        return importlib.import_module(f'vil_mm.{name}')
+    package = importlib.util.find_spec('vil_mm')
+    if package is None:
+        raise Refusal(
+            f'{sys.executable} has no vil_mm: take the Python that it is installed for, such as '
+            '.venv/bin/python of `make env`'
+        )
+    path = Path(package.submodule_search_locations[0], f'{name}.py')
+    spec = importlib.util.spec_from_file_location(f'_light_{name}', path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up there
+    spec.loader.exec_module(module)
+    return module
+
+
+def _check_only() -> None:
+    """Parse another tool's arguments, as that tool would, and end."""
+    sys.argv = sys.argv[1:]
+    tool = Path(__file__).with_name(Path(sys.argv[0]).name)
+    runpy.run_path(str(tool), run_name='arguments')['parser_of']().parse_args()
+
+
+if __name__ == '__main__':
+    _check_only()

@@ -1,0 +1,29 @@
+"""Cut a checkpoint down to what users of the model need: ``tools/publish_model.py SRC DST``.
+
+Keeps weights, class names and colours. Leaves out the optimizer's state, logs, and the config, which
+names paths of your machine. The file gets the first digits of its SHA-256: DST-1a2b3c4d.pth.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+from command_line import Parser, existing, main, output
+
+
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('src', type=existing('checkpoint'), help='checkpoint of a training')
+    parser.add_argument('dst', type=output('.pth'), help='file to write, *.pth')
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.models.publish import publish
+
+    path = publish(args.src, args.dst)
+    print(f'written: {path}, {path.stat().st_size / 2**20:.1f} MiB')
+
+
+if __name__ == '__main__':
+    main(parser_of(), run)

@@ -1,0 +1,170 @@
+"""Which keys a place in a config may have: the arguments of what is built from it, if known."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import mmengine.registry
+import torch
+from mmengine.config import Config
+from mmengine.registry import Registry
+from mmengine.runner import FlexibleRunner, Runner
+from mmengine.utils.dl_utils import set_multi_processing
+from torch.nn import utils
+from torch.utils.data import DataLoader
+
+
+def _arguments(function: Callable) -> set[str]:
+    return set(inspect.signature(function).parameters) - {'self', 'args', 'kwargs'}
+
+
+# top-level keys that mmengine reads, and those of this package
+RUN_KEYS = (_arguments(Runner.__init__) | _arguments(FlexibleRunner.__init__)) - {'cfg'} | {
+    'custom_imports', 'find_unused_parameters', 'init_weights_for_test_or_val', 'log_to',
+    'model_wrapper_cfg', 'protocols', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline',
+}  # fmt: skip
+# taken out by mmengine before a class gets the rest; nobody looks for them under a wrong name
+BUILD_KEYS = {'type', '_scope_', 'convert_to_iter_based', 'epoch_length', 'priority'}
+SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
+# of the function that builds it, and of the wrapper that --amp puts in its place
+OPTIM_WRAPPER = {'constructor', 'paramwise_cfg', 'loss_scale', 'dtype', 'use_fsdp'}
+PARAMWISE = {
+    'bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys', 'dcn_offset_lr_mult',
+    'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult',
+}  # fmt: skip
+
+
+def type_name(node: dict) -> str | None:
+    """What a dict of a config is to become."""
+    kind = node.get('type')
+    return kind if isinstance(kind, str) or kind is None else getattr(kind, '__name__', str(kind))
+
+
+class Names(NamedTuple):
+    """Keys that a dict of a config may have.
+
+    Attributes:
+        known: They.
+        open: Whether there may be others.
+    """
+
+    known: set[str]
+    open: bool = False
+
+
+def names_in(cfg: Config, path: Sequence[str], node: dict) -> Names:
+    """Keys that a dict of a config may have.
+
+    Args:
+        cfg: The config.
+        path: Keys that lead to the dict; none for the config itself.
+        node: The dict.
+    """
+    known = _names_of_place(cfg, '.'.join(path), node)
+    if known is not None:
+        return Names(known)
+    classes = _classes(node['type'], cfg.get('default_scope')) if node.get('type') else []
+    names = [option_names(kind) for kind in classes]
+    more = OPTIM_WRAPPER if list(path) == ['optim_wrapper'] else set()
+    known = set().union(more, *(x.known for x in names))
+    return Names(known, not names or any(x.open for x in names))
+
+
+def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
+    """Keys of the dicts without a type whose reader is known."""
+    typed = node.get('type') is not None
+    if not place:
+        return RUN_KEYS
+    if place in ('train_dataloader', 'val_dataloader', 'test_dataloader') and not typed:
+        return _arguments(DataLoader.__init__) | {'num_batch_per_epoch'}
+    if place in ('train_cfg', 'val_cfg', 'test_cfg') and not typed:
+        loop = {'train': 'BasedTrainLoop', 'val': 'ValLoop', 'test': 'TestLoop'}[place[:-4]]
+        epochs = 'Epoch' if node.get('by_epoch', True) else 'Iter'
+        loop = epochs + loop if place == 'train_cfg' else loop
+        classes = _classes(loop, None)
+        return set().union({'by_epoch', 'type'}, *(option_names(x).known for x in classes))
+    if place == 'default_hooks':
+        return {name for name, hook in node.items() if hook is None or 'type' in hook}
+    if place == 'optim_wrapper.paramwise_cfg':
+        constructor = cfg.optim_wrapper.get('constructor', 'DefaultOptimWrapperConstructor')
+        return PARAMWISE if constructor == 'DefaultOptimWrapperConstructor' else None
+    if place == 'model.test_cfg' and str(type_name(cfg.model)).split('.')[-1] in SEGMENTORS:
+        return {'mode', 'crop_size', 'stride', 'batch_size'}
+    return {
+        'auto_scale_lr': {'base_batch_size', 'enable'},
+        'env_cfg': {'cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit'},
+        'env_cfg.mp_cfg': _arguments(set_multi_processing),
+        'optim_wrapper.clip_grad': _arguments(utils.clip_grad_norm_)
+        | _arguments(utils.clip_grad_value_)
+        | {'type'},
+        'randomness': _arguments(Runner.set_randomness),
+    }.get(place)
+
+
+def _classes(kind: object, scope: str | None) -> list[Callable]:
+    """What a type stands for, in every registry that has one of that name."""
+    if not isinstance(kind, str):
+        return [kind] if callable(kind) else []
+    roots = [x for x in vars(mmengine.registry).values() if isinstance(x, Registry)]
+    scope = scope or 'mmengine'
+    if scope != 'mmengine' and not any(scope in root.children for root in roots):
+        return []  # not imported: others have classes of the same names
+    found = [root.children.get(scope, root).get(kind) for root in roots]
+    return [x for x in found if x is not None]
+
+
+def option_names(kind: Callable) -> Names:
+    """Arguments that a class or function takes, those that it hands on to its parents included.
+
+    There may be others where it takes ``**kwargs`` and gives them to something else.
+    """
+    if not inspect.isclass(kind):
+        own, rest = _signature(kind)
+        return Names(own, rest is not None)
+    names = set()
+    for base in kind.__mro__[:-1]:
+        start = vars(base).get('__init__')
+        if start is None:
+            continue
+        try:
+            own, rest = _signature(start)
+            names |= own
+            to_parent = rest is not None and _goes_to_parent(start, rest)
+        except (OSError, TypeError, ValueError, SyntaxError):  # no source, or not in Python
+            return Names(names, open=True)
+        if to_parent is None:
+            return Names(names, open=True)
+        if not to_parent:
+            break
+    return Names(names)
+
+
+def _signature(function: Callable) -> tuple[set[str], str | None]:
+    """Names of a function's arguments and of its ``**kwargs``."""
+    parameters = inspect.signature(function).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    named = {x.name for x in parameters if x.kind in kinds}
+    rest = [x.name for x in parameters if x.kind is x.VAR_KEYWORD]
+    return named - {'self'}, rest[0] if rest else None
+
+
+def _goes_to_parent(start: Callable, rest: str) -> bool | None:
+    """Whether ``**rest`` goes to a parent's ``__init__``: True, False for nowhere, else None."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(start))))
+    uses = sum(isinstance(x, ast.Name) and x.id == rest for x in ast.walk(tree))
+    calls = [x for x in ast.walk(tree) if isinstance(x, ast.Call) and _is_init(x.func)]
+    passed = [
+        pair
+        for call in calls
+        for pair in call.keywords
+        if pair.arg is None and isinstance(pair.value, ast.Name) and pair.value.id == rest
+    ]
+    return bool(uses) if uses == len(passed) else None
+
+
+def _is_init(function: ast.expr) -> bool:
+    return isinstance(function, ast.Attribute) and function.attr == '__init__'

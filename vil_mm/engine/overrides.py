@@ -1,0 +1,244 @@
+"""Overrides of a config, ``a.b.c=value``: merged, or refused where they would do nothing."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import difflib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from mmengine.config import Config, ConfigDict
+
+from vil_mm.engine.option_names import BUILD_KEYS, RUN_KEYS, Names, names_in, type_name
+
+DELETE = '_delete_'  # mmengine's word: replace a dict, do not merge into it
+SHOWN = 4  # places that a message lists
+ALIKE = 0.9  # of a key that may be right, but is all but another one
+
+
+def merge_overrides(cfg: Config, options: Mapping[str, object]) -> None:
+    """Merge overrides into a config, in place.
+
+    A dict is merged into a dict and takes the place of anything else. ``data_root`` reaches every
+    path below the folder that the config's variable of that name is.
+
+    Args:
+        cfg: As read from its file.
+        options: As ``{'optim_wrapper.optimizer.lr': 1e-4}``; entries of lists by their numbers.
+
+    Raises:
+        ValueError: A key is not known where it stands, with the nearest that is; it goes below a
+            value that holds none; or it is a variable, which nothing reads after the file is.
+    """
+    if 'data_root' in options and _is_variable(cfg, 'data_root'):
+        _move_data(cfg, options['data_root'])
+        options = {key: value for key, value in options.items() if key != 'data_root'}
+    before = copy.deepcopy(cfg._cfg_dict)
+    for key, value in options.items():
+        if _is_variable(cfg, key.split('.')[0]):
+            raise ValueError(_where_instead(cfg, key))
+        cfg.merge_from_dict({key: _fitted(cfg, key, value)})
+    for key, value in options.items():
+        for path in _leaves(key.split('.'), value):
+            _check(cfg, before, path)
+
+
+def _fitted(cfg: Config, key: str, value: object) -> object:
+    """The value as mmengine has to get it; makes room where the way to it ends in None.
+
+    Raises:
+        ValueError: The way goes through a value that holds no keys, or beyond a list.
+    """
+    node, parts = cfg._cfg_dict, key.split('.')
+    for i, part in enumerate(parts[:-1]):
+        if isinstance(node, dict) and node.get(part, 0) is None:
+            node[part] = ConfigDict()
+        node = _entry(node, part, '.'.join(parts[:i]), key)
+        if node is None:
+            break  # a new dict
+    old = None if node is None else _entry(node, parts[-1], '.'.join(parts[:-1]), key)
+    if not isinstance(value, dict):
+        return value
+    value, replace = dict(value), value.get(DELETE, False)
+    value.pop(DELETE, None)
+    indexed = isinstance(old, list) and all(str(x).isdigit() for x in value)
+    exists = isinstance(node, list) or (node is not None and parts[-1] in node)
+    if exists and not (indexed or isinstance(old, dict)):
+        replace = True
+    return ConfigDict({**value, DELETE: True} if replace and exists else value)
+
+
+def _entry(node: object, part: str, at: str, key: str) -> object | None:
+    """What stands in a dict or list under a part of a key; None for nothing."""
+    if isinstance(node, dict):
+        return node.get(part)
+    if isinstance(node, list):
+        if part.isdigit() and int(part) < len(node):
+            return node[int(part)]
+        raise ValueError(
+            f'{key}: {at} is a list, whose entries are called 0 to {len(node) - 1}, not {part!r}'
+        )
+    raise ValueError(
+        f'{key}: {at} is {node!r}, which holds no keys; override the whole, {at}="dict({part}=...)"'
+    )
+
+
+def _leaves(path: list[str], value: object) -> Iterator[list[str]]:
+    """Paths of an override: its own or, of a dict, those of all that is in it."""
+    inner = [key for key in value if key != DELETE] if isinstance(value, Mapping) else ()
+    if not inner:
+        yield path
+    for key in inner:
+        yield from _leaves([*path, str(key)], value[key])
+
+
+def _check(cfg: Config, before: ConfigDict, path: list[str]) -> None:
+    """Raises ValueError if a key of the path is new and nothing would read it."""
+    new, old = cfg._cfg_dict, before
+    for i, part in enumerate(path):
+        if isinstance(new, list):
+            new, old = new[int(part)], _at(old, part)
+            continue
+        if not isinstance(new, dict):
+            return  # replaced by a later override
+        if part not in (old or ()) and _is_wrong(part, names := names_in(cfg, path[:i], new)):
+            raise ValueError(_unknown(cfg, path, i, names, new))
+        new, old = new.get(part), _at(old, part)
+
+
+def _is_wrong(part: str, names: Names) -> bool:
+    """Whether nothing would read a key, as far as one can know."""
+    if part in names.known or part in BUILD_KEYS:
+        return False
+    return not names.open or bool(difflib.get_close_matches(part, names.known, 1, ALIKE))
+
+
+def _at(node: object, part: str) -> object | None:
+    if isinstance(node, list):
+        return node[int(part)] if int(part) < len(node) else None
+    return node.get(part) if isinstance(node, dict) else None
+
+
+def _unknown(cfg: Config, path: list[str], i: int, names: Names, node: dict) -> str:
+    """The message about ``path[i]``, with the key that may have been meant."""
+    part, at, key = path[i], '.'.join(path[:i]), '.'.join(path)
+    known = sorted({*names.known, *(str(other) for other in node if other != part)})
+    elsewhere = [x for x in _ending_in(cfg, '.'.join(path[i:])) if x != key]
+    close = difflib.get_close_matches(part, known, n=1)
+    if elsewhere and not (close and path[i + 1 :]):
+        hint = f'did you mean {_listed(elsewhere)}?'
+    elif close:
+        hint = f'did you mean {".".join([*path[:i], close[0], *path[i + 1 :]])}?'
+    else:
+        hint = f'it has {", ".join(known)}'
+    kind = type_name(node) if path[:i] else None
+    owner = f'{at} ({kind})' if kind else at or 'the config'
+    return f'{key}: {owner} has no {part!r}; {hint}'
+
+
+def _ending_in(cfg: Config, key: str) -> list[str]:
+    """Keys of the config that are read and end as this one."""
+    places = [
+        '.'.join(path) for top in cfg if top in RUN_KEYS for path, _ in _walk([top], cfg[top])
+    ]
+    return [place for place in places if f'.{place}'.endswith(f'.{key}')]
+
+
+def _listed(places: list[str], rest: str = '') -> str:
+    more = f' and {len(places) - SHOWN} more' if len(places) > SHOWN else ''
+    return ', '.join(place + rest for place in places[:SHOWN]) + more
+
+
+# ---------------------------------------------------------------------------- variables of the file
+
+
+def _is_variable(cfg: Config, name: str) -> bool:
+    """Whether a key is a name that the file uses in its text, and that nothing reads afterwards.
+
+    Other keys that nothing here knows may be read by code of the user's own.
+    """
+    if name not in cfg or name in RUN_KEYS:
+        return False
+    return name in _names_used(cfg.text) or bool(_places(cfg, name, exact=True))
+
+
+def _names_used(text: str) -> set[str]:
+    """Names that the text of a config and its bases reads, ``_base_.name`` as well."""
+    lines = [x for x in text.splitlines() if not (x.endswith('.py') and Path(x).is_file())]
+    try:
+        nodes = list(ast.walk(ast.parse('\n'.join(lines))))
+    except SyntaxError:  # JSON or YAML, which has no variables
+        return set()
+    used = {x.id for x in nodes if isinstance(x, ast.Name) and isinstance(x.ctx, ast.Load)}
+    return used | {x.attr for x in nodes if isinstance(x, ast.Attribute) and _is_base(x.value)}
+
+
+def _is_base(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id == '_base_'
+
+
+def _places(cfg: Config, name: str, exact: bool = False) -> list[str]:
+    """Keys that are read and hold the value of a variable; ``exact``: beyond chance."""
+    value = cfg[name]
+    telling = isinstance(value, dict | list | tuple) and len(value) > 2
+    return [
+        '.'.join(path)
+        for top in cfg
+        if top in RUN_KEYS
+        for path, other in _walk([top], cfg[top])
+        if (path[-1] == name or telling or not exact) and _equal(value, other)
+    ]
+
+
+def _walk(path: list[str], value: object) -> Iterator[tuple[list[str], object]]:
+    yield path, value
+    if isinstance(value, dict):
+        for key in value:
+            yield from _walk([*path, str(key)], value[key])
+    elif isinstance(value, list | tuple):
+        for i, entry in enumerate(value):
+            yield from _walk([*path, str(i)], entry)
+
+
+def _equal(a: object, b: object) -> bool:
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return list(a) == list(b)
+    return type(a) is type(b) and a == b
+
+
+def _where_instead(cfg: Config, key: str) -> str:
+    name, dot, rest = key.partition('.')
+    places = _places(cfg, name) or _ending_in(cfg, name)
+    cure = f'override {_listed(places, dot + rest)}' if places else 'change it in the file'
+    return (
+        f'{key}: {name} is a variable of the config file, whose value was put into its places '
+        f'before overrides are read; {cure}'
+    )
+
+
+def _move_data(cfg: Config, new: object) -> None:
+    """Put another folder in the place of the config's ``data_root``, in all paths below that.
+
+    Raises:
+        ValueError: No key that is read has such a path.
+    """
+    old = str(cfg.data_root).rstrip('/')
+    read = [cfg[top] for top in cfg if top in RUN_KEYS]
+    if not old or not sum(_moved(value, old, str(new).rstrip('/') or '/') for value in read):
+        raise ValueError(_where_instead(cfg, 'data_root'))
+    cfg.data_root = new
+
+
+def _moved(node: object, old: str, new: str) -> int:
+    """How many strings in a dict or list began with the old folder; they begin with the new one."""
+    if not isinstance(node, dict | list):
+        return 0
+    count = 0
+    for key in node if isinstance(node, dict) else range(len(node)):
+        value = node[key]
+        if isinstance(value, str) and (value.rstrip('/') == old or value.startswith(f'{old}/')):
+            node[key], count = new + value[len(old) :], count + 1
+        else:
+            count += _moved(value, old, new)
+    return count

@@ -1,0 +1,47 @@
+"""Checkpoints of trainings cut down to what users of a model need."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import torch
+
+from vil_mm.files import whole_file
+from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
+from vil_mm.version import __version__
+
+KEPT = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')  # of what mmengine notes
+
+
+def publish(source: str | Path, target: str | Path) -> Path:
+    """Write a checkpoint's weights, class names and colours, without the state of its training.
+
+    Args:
+        source: A checkpoint as mmengine writes it.
+        target: ``NAME.pth``; the file is called ``NAME-<first 8 digits of its SHA-256>.pth``. It
+            appears complete or not at all.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        OSError: A file cannot be read or written, or the one to be written is there.
+        CheckpointError: The source is no checkpoint.
+    """
+    content, target = read_checkpoint(str(source)), Path(target)
+    meta = {key: value for key, value in meta_of(content).items() if key in KEPT}
+    cut = {
+        'state_dict': state_dict_of(content, str(source)),
+        'meta': {**meta, 'vil_mm_version': __version__},
+    }
+    buffer = io.BytesIO()
+    torch.save(cut, buffer)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
+    named = target.with_name(f'{target.stem}-{digest[:8]}{target.suffix}')
+    if named.exists():
+        raise FileExistsError(f'{named} exists: this checkpoint was published before')
+    with whole_file(named) as unfinished:
+        unfinished.write_bytes(buffer.getvalue())
+    return named
