@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import mmengine.registry
-import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import FlexibleRunner, Runner
