@@ -275,7 +275,7 @@ def _light_module(name: str) -> ModuleType:
     if package is None:
         raise Refusal(
             f'{sys.executable} has no vil_mm: take the Python that it is installed for, such as '
-            '.venv/bin/python of `make env`'
+            '.venv/bin/python, which make env makes'
         )
     path = Path(package.submodule_search_locations[0], f'{name}.py')
     spec = importlib.util.spec_from_file_location(f'_light_{name}', path)

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from command_line import Parser, existing, main, positive
 
-LAYOUTS = ('ade20k', 'imagenet')
+LAYOUTS = ('ade20k', 'imagenet', 'camvid', 'cityscapes')
 
 
 def parser_of() -> Parser:

@@ -1,7 +1,8 @@
 """Cut a checkpoint down to what users of the model need: ``tools/publish_model.py SRC DST``.
 
-Keeps weights, class names and colours. Leaves out the optimizer's state, logs, and the config, which
-names paths of your machine. The file gets the first digits of its SHA-256: DST-1a2b3c4d.pth.
+Keeps weights, class names and colours. Leaves out the optimizer's state, logs, and the config,
+which names paths of your machine. DST.pth is written as DST-1a2b3c4d.pth, with the first digits of
+its SHA-256.
 """
 
 from __future__ import annotations

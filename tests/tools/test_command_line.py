@@ -244,14 +244,22 @@ def test_show_without_a_display(run_here, trained, capsys) -> None:
 def test_the_backbone_of_a_segmentor_in_the_authors_names(
     run_here, trained, capsys, tmp_path
 ) -> None:
-    run_here('convert_checkpoint.py', trained.checkpoint, 'official.th', '--to', 'official')
+    import torch
+
+    with pytest.raises(SystemExit) as stopped:
+        run_here('convert_checkpoint.py', trained.checkpoint, 'official.th', '--to', 'official')
+    error = capsys.readouterr().err
+    assert (
+        stopped.value.code == 2 and 'its ViL has no final norm' in error and 'decode_head' in error
+    )
+
+    whole = torch.load(trained.checkpoint, weights_only=False)['state_dict']
+    whole |= {'backbone.norm.weight': torch.ones(16), 'backbone.norm.bias': torch.zeros(16)}
+    torch.save({'state_dict': whole}, tmp_path / 'normed.pth')
+    run_here('convert_checkpoint.py', 'normed.pth', 'official.th', '--to', 'official')
     printed = capsys.readouterr().out
     assert 'left out: ' in printed and 'decode_head (' in printed
     run_here('convert_checkpoint.py', 'official.th', 'ours.pth', '--to', 'backbone')
-    import torch
-
     ours = torch.load('ours.pth', weights_only=True)['state_dict']
-    whole = torch.load(trained.checkpoint, weights_only=False)['state_dict']
-    kept = {key for key in whole if key.startswith('backbone.')}
-    assert {f'backbone.{key}' for key in ours} == kept
-    assert all(torch.equal(ours[key.removeprefix('backbone.')], whole[key]) for key in kept)
+    assert {f'backbone.{key}' for key in ours} == {key for key in whole if 'backbone.' in key}
+    assert all(torch.equal(ours[key], whole[f'backbone.{key}']) for key in ours)

@@ -244,7 +244,7 @@ def _enable_tiles(cfg: Config) -> None:
         raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
     if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
         height, width = crop = _training_size(cfg)
-        y, x = (max(1, 2 * side // 3) for side in crop)
+        y, x = (max(1, round(2 * side / 3)) for side in crop)
         raise ValueError(
             f'--tiled: model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; '
             f'those of the size of the training would be --cfg-options '

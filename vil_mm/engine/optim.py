@@ -20,6 +20,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 class TrainingDivergedError(RuntimeError):
     """Too many losses were not finite. The first line says it all."""
 
+    exit_code = 1  # of tools/train.py: not the user's arguments, which are 2
+
 
 class SkipNonFinite:
     """Mixin of an ``OptimWrapper``: an update whose loss is NaN or infinite is left out.

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import mmengine.registry
-import torch
 from mmengine.config import Config
 from mmengine.registry import Registry
 from mmengine.runner import FlexibleRunner, Runner
@@ -71,7 +70,8 @@ def names_in(cfg: Config, path: Sequence[str], node: dict) -> Names:
     names = [option_names(kind) for kind in classes]
     more = OPTIM_WRAPPER if list(path) == ['optim_wrapper'] else set()
     known = set().union(more, *(x.known for x in names))
-    return Names(known, not names or any(x.open for x in names))
+    function = path[-1].endswith('_cfg')  # norm_cfg and the like: mmcv's functions take keys out
+    return Names(known, function or not names or any(x.open for x in names))
 
 
 def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:

@@ -73,6 +73,7 @@ def convert_checkpoint(
     description = _describe(stored, source, official=to != 'official')
     left_out = _task_parts(stored) if to == 'official' else Counter()
     if left_out:
+        _check_final_norm(stored, left_out, source)
         stored = OrderedDict((key, x) for key, x in stored.items() if key.startswith('backbone.'))
     ours = stored if to == 'official' else convert(stored, str(source))
     check_shapes(ours, description, str(source))
@@ -84,6 +85,15 @@ def convert_checkpoint(
     return Conversion(
         description, sha256, len(state), num_parameters, backbone, head, dict(left_out)
     )
+
+
+def _check_final_norm(state: Mapping[str, Tensor], parts: Counter[str], source: Path) -> None:
+    if 'backbone.norm.weight' not in state:
+        raise CheckpointError(
+            f'{source} is a whole model with {", ".join(parts)}, and its ViL has no final norm '
+            "(final_norm=False), which every model of the authors' has: convert a classifier, or a "
+            'model whose backbone has final_norm=True'
+        )
 
 
 def _task_parts(state: Mapping[str, Tensor]) -> Counter[str]:
