@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
@@ -45,6 +45,15 @@ def check_samples(cfg: Config, *splits: str) -> None:
     reports = look_at_data(cfg, *splits)
     for warning in (line for report in reports for line in report.warnings):
         print(f'warning: {warning}', file=sys.stderr)
+    raise_errors(reports)
+
+
+def raise_errors(reports: Iterable[SplitReport]) -> None:
+    """Fail if something is wrong.
+
+    Raises:
+        DatasetError: A line for each error.
+    """
     errors = [line for report in reports for line in report.errors]
     if errors:
         raise DatasetError('\n'.join(errors))

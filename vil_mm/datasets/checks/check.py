@@ -37,7 +37,7 @@ def check_part(
         workers: Threads that read.
         progress: Told how far it is.
     """
-    report = SplitReport(split, num_images=len(part.infos))
+    asked, report = whole, SplitReport(split, num_images=len(part.infos))
     report.add(check_names(part))
     report.add(check_class_labels(part))
     if report.errors:
@@ -59,7 +59,7 @@ def check_part(
     if 'values' in report.groups:
         group = report.groups['values']
         group.first = group.first._replace(cure=labels.wrong_cure())
-    report.add(labels.check(split, whole))
+    report.add(labels.check(split, whole, asked))
     return report
 
 

@@ -1,4 +1,4 @@
-"""The labels of a whole set of masks: which occur, which do not, and what to do about wrong ones."""
+"""The labels of a set of masks: which occur, which do not, and what to do about wrong ones."""
 
 from __future__ import annotations
 
@@ -40,12 +40,14 @@ class Labels:
         """Whether no more than one of several classes occurs."""
         return bool(self.num_masks) and (self.part.num_classes or 0) > 1 and len(self.seen) < 2
 
-    def check(self, split: str, whole: bool) -> Iterator[Finding]:
+    def check(self, split: str, whole: bool, asked: bool = False) -> Iterator[Finding]:
         """Find classes that do not occur.
 
         Args:
             split: A training set of one class is an error, another one is not.
             whole: All masks have been read, not a sample.
+            asked: Tell of every class that is missing, also where there are fewer masks than
+                classes.
         """
         number = self.part.num_classes or 0
         missing = sorted(set(range(number)) - set(self.seen))
@@ -54,7 +56,7 @@ class Labels:
         ignored = bool(self.counts[self.part.ignore_index])
         if self.one_sided and whole and (ignored or split == 'train'):
             yield self._one_class()
-        elif whole or number <= FEW:
+        elif asked or (self.num_masks >= number and (whole or number <= FEW)):
             yield self._never(missing)
 
     def _has_wrong(self) -> bool:
@@ -87,7 +89,7 @@ class Labels:
 
     def _missing_cure(self) -> str:
         values, number, ignored = self.values, self.part.num_classes or 0, self.part.ignore_index
-        if self.part.reduce_zero_label and 0 in values and max(values - {255}) < number:
+        if self.part.reduce_zero_label and 0 in values and max(values - {255}) == number - 1:
             return (
                 'reduce_zero_label=True takes 0 for "no class" and 1 for the first class: leave it '
                 'out if 0 is a class'
@@ -97,7 +99,10 @@ class Labels:
             return f'{ignored} means "no class", so if it is a class recode the masks: {recode}'
         if not self.part.reduce_zero_label and 0 not in values:
             return 'does the first class count as 1? Then subtract 1, or set reduce_zero_label=True'
-        return f'expected {expected(self.part)}; is metainfo.classes that of these masks?'
+        return (
+            f'expected {expected(self.part)}; if the class is not just rare, see that '
+            'metainfo.classes is that of these masks'
+        )
 
     def wrong_cure(self) -> str:
         """What to do about values that no class has."""

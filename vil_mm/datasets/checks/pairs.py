@@ -189,9 +189,7 @@ def present(values: np.ndarray) -> np.ndarray:
 
 def _colours(path: str, raw: np.ndarray, image: str) -> tuple[str, str]:
     colours = raw[..., 0] if raw.shape[2] == 2 else raw[..., :3]
-    flat = np.unique(
-        colours.reshape(-1, colours.shape[-1]) if colours.ndim == 3 else colours, axis=0
-    )
+    flat = np.unique(colours.reshape(raw.shape[0] * raw.shape[1], -1), axis=0)
     what = f'{path} has {raw.shape[2]} channels and {len(flat):,} colours; a mask has one channel'
     if _is_mask(image) and len(flat) > 256:
         return what, 'are data_prefix.img_path and data_prefix.seg_map_path swapped?'
