@@ -36,7 +36,10 @@ def test_real_images(run_here, test_data, tmp_path, mode) -> None:
         (['tiny.py', '-n', '0'], '--show-number 0: expected 1 or more'),
         (['tiny.py', '--cfg-options', 'train_dataloader=None'], 'no train_dataloader'),
         (['tiny.py', '--cfg-options', 'train_dataloader.dataset.data_root=no'], 'not found: no/'),
-        (['tiny.py', '--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'], 'no images in'),
+        (
+            ['tiny.py', '--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
+            r'\*\.tif: set img_suffix',
+        ),
     ],
 )
 def test_bad_input(run_here, tiny_config, tmp_path, capsys, args, message) -> None:

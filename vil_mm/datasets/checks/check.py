@@ -59,7 +59,8 @@ def check_part(
     if 'values' in report.groups:
         group = report.groups['values']
         group.first = group.first._replace(cure=labels.wrong_cure())
-    report.add(labels.check(split, whole, asked))
+    if not report.errors:
+        report.add(labels.check(split, whole, asked))
     return report
 
 

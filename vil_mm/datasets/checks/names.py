@@ -144,7 +144,7 @@ def _no_images(part: Part) -> Finding:
     else:
         what, cure = f'no image {images}/*{part.img_suffix or ""}', 'put images there'
         found, other = _suffixes(images), _suffixes(masks)
-        if other[part.img_suffix] and found:
+        if other[part.img_suffix] and found[part.seg_map_suffix]:
             what += f', but {other[part.img_suffix]:,} in {masks}'
             cure = 'are data_prefix.img_path and data_prefix.seg_map_path swapped?'
         elif found:

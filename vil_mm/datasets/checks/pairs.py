@@ -53,10 +53,7 @@ def read_pair(part: Part, index: int, masks_only: bool = False) -> Pair:
         if masks_only and not loads_mask(load):
             continue
         path = file_of(load, info)
-        try:
-            findings = list(_load(part, load, path, info, pair))
-        except Exception as error:  # damaged files raise errors of almost any type
-            findings = [unreadable(path, error)]
+        findings = list(_load(part, load, path, info, pair))
         pair.findings += findings
         if any(finding.fatal for finding in findings) or 'skipped' in [f.kind for f in findings]:
             break
@@ -90,15 +87,18 @@ def reason(path: str, error: Exception) -> str:
 
 def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) -> Iterator[Finding]:
     """Let one transform read its file, and look at what it has read."""
-    if loads_mask(load):
-        raw = raw_mask(load, path)
-        yield from _check_raw(path, raw, pair.image)
-        if raw.ndim != 2:
-            return
-        load.transform(info)
-        yield from _check_mask(part, path, raw, info, pair)
+    try:
+        raw = raw_mask(load, path) if loads_mask(load) else None
+        loaded = load.transform(info) if raw is None or raw.ndim == 2 else info
+    except Exception as error:  # damaged files raise errors of almost any type
+        yield unreadable(path, error)
         return
-    if load.transform(info) is None:  # as ignore_empty=True asks for
+    if raw is not None:
+        yield from _check_raw(path, raw, pair.image)
+        if raw.ndim == 2:
+            yield from _check_mask(part, path, raw, info, pair)
+        return
+    if loaded is None:  # as ignore_empty=True asks for
         yield Finding(
             'skipped',
             f'{path} cannot be read and is skipped (ignore_empty)',
@@ -231,8 +231,8 @@ def _check_values(
     number = part.num_classes
     if not number:
         return
-    present = np.flatnonzero(pair.counts)
-    wrong = present[(present >= number) & (present != part.ignore_index)]
+    labels_there = np.flatnonzero(pair.counts)
+    wrong = labels_there[(labels_there >= number) & (labels_there != part.ignore_index)]
     if len(wrong):
         values = present(raw[np.isin(labels, wrong)])
         noun = 'value' if len(values) == 1 else 'values'

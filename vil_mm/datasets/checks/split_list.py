@@ -39,8 +39,6 @@ def _fault(name: str, part: Part) -> tuple[str, str] | None:
         return 'a blank line, which would be read as an image', 'remove it'
     if name.startswith(BOM):
         return 'begins with a byte order mark', 'save the file as UTF-8 without it'
-    if '\r' in name:
-        return 'ends of lines are CR alone', 'save the file with LF or CR LF'
     for end in (suffix, part.seg_map_suffix or ''):
         if end and name.lower().endswith(end.lower()) and not _is_there(part, name):
             return (
