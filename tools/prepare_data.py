@@ -13,8 +13,16 @@ import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
 
-from command_line import Parser, Refusal, config_file, existing, main, one_line_errors, positive
-from command_line import read_config
+from command_line import (
+    Parser,
+    Refusal,
+    config_file,
+    existing,
+    main,
+    one_line_errors,
+    positive,
+    read_config,
+)
 
 LAYOUTS = ('ade20k', 'camvid', 'cityscapes', 'imagenet')  # those of vil_mm.datasets.layouts
 
