@@ -105,5 +105,5 @@ def test_what_cannot_be_drawn(cfg, tmp_path) -> None:
 
 def test_no_images(cfg, tmp_path) -> None:
     cfg.train_dataloader.dataset.img_suffix = '.tif'
-    with pytest.raises(ValueError, match='the train data set has no images'):
+    with pytest.raises(ValueError, match=r"train data: no image .*\*\.tif: set img_suffix='\.jpg'"):
         browse(cfg, tmp_path / 'out')

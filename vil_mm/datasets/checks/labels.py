@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from vil_mm.datasets.checks.findings import Finding, listed
-from vil_mm.datasets.checks.pairs import Pair, expected
+from vil_mm.datasets.checks.masks import expected
+from vil_mm.datasets.checks.pairs import Pair
 from vil_mm.datasets.checks.parts import Part
 
 FEW = 20  # classes; of more, a sample may well lack some

@@ -6,18 +6,23 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-import mmcv
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine import fileio
 from PIL import Image
 
-from vil_mm.datasets.checks.findings import Finding, listed
+from vil_mm.datasets.checks.findings import Finding
+from vil_mm.datasets.checks.masks import (
+    check_raw,
+    check_size,
+    check_values,
+    counts_of,
+    present,
+    raw_mask,
+)
 from vil_mm.datasets.checks.parts import REMOTE, Part, file_of, loads_mask
 from vil_mm.datasets.file_check import is_cut_off
 
 COPY_AGAIN = 'copy or export it again, or take it out of the set'
-ORIENTATION = 0x0112  # the EXIF tag
 
 
 @dataclass
@@ -77,6 +82,8 @@ def reason(path: str, error: Exception) -> str:
             return 'the file is empty'
         if is_cut_off(path):
             return 'it is cut off'
+        if start.startswith(b'version https://git-lfs'):
+            return 'it is a pointer of Git LFS: run git lfs pull'
         if not any(byte > 126 or byte < 9 for byte in start):
             return 'it is text, not an image'
     lines = str(error).strip().splitlines()
@@ -94,9 +101,15 @@ def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) ->
         yield unreadable(path, error)
         return
     if raw is not None:
-        yield from _check_raw(path, raw, pair.image)
+        yield from check_raw(path, raw, pair.image)
         if raw.ndim == 2:
-            yield from _check_mask(part, path, raw, info, pair)
+            labels, size = info['gt_seg_map'], info.get('ori_shape')
+            pair.mask, pair.values, pair.counts = path, present(raw), counts_of(labels)
+            if REMOTE not in path and is_cut_off(path):
+                yield _cut_off(path)
+            if size is not None:
+                yield from check_size(part, path, labels.shape, pair.image, tuple(size))
+            yield from check_values(part, path, raw, labels)
         return
     if loaded is None:  # as ignore_empty=True asks for
         yield Finding(
@@ -110,11 +123,15 @@ def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) ->
         yield from _check_image(part, load, path, info['img'])
 
 
+def _cut_off(path: str) -> Finding:
+    return Finding('cut off', f'{path} is cut off: its lower part is missing', COPY_AGAIN)
+
+
 def _check_image(
     part: Part, load: BaseTransform, path: str, image: np.ndarray
 ) -> Iterator[Finding]:
     if REMOTE not in path and is_cut_off(path):
-        yield Finding('cut off', f'{path} is cut off: its lower part is missing', COPY_AGAIN)
+        yield _cut_off(path)
     channels = image.shape[2] if image.ndim == 3 else 1
     if part.channels and channels != part.channels:
         yield Finding(
@@ -142,164 +159,3 @@ def _check_depth(path: str) -> Iterator[Finding]:
                 "color_type='unchanged' of LoadImageFromFile keeps all",
                 fatal=False,
             )
-
-
-def raw_mask(load: BaseTransform, path: str) -> np.ndarray:
-    """A mask as it is decoded, before it is cast to 8 bits."""
-    content = fileio.get(path, backend_args=getattr(load, 'backend_args', None))
-    backend = getattr(load, 'imdecode_backend', 'pillow')
-    raw = mmcv.imfrombytes(content, flag='unchanged', backend=backend)
-    if raw is None:
-        raise ValueError('failed to load')
-    return raw.squeeze()
-
-
-def _check_raw(path: str, raw: np.ndarray, image: str) -> Iterator[Finding]:
-    """Channels and bits of a mask."""
-    if raw.ndim == 3:
-        yield Finding('colour masks', *_colours(path, raw, image))
-    elif raw.dtype.kind == 'f' and not np.array_equal(raw, np.round(raw)):
-        yield Finding(
-            'fractions',
-            f'{path} holds fractions ({listed(np.unique(raw), 4)})',
-            'a pixel has to hold the number of its class: save one channel of 8 bits',
-        )
-    elif raw.size and (raw.max() > 255 or raw.min() < 0):
-        yield Finding(
-            'deep masks',
-            f'{path} has values of more than 8 bits ({raw.dtype}, {raw.min()} to {raw.max()}), '
-            'of which the rest by 256 would be read',
-            'save the numbers of classes, 0 to 255, as PNG of 8 bits',
-        )
-    elif raw.dtype.itemsize > 1:
-        yield Finding(
-            'wide masks',
-            f'{path} is a mask of {8 * raw.dtype.itemsize} bits, whose values fit into 8',
-            'it is read as it is; PNG of 8 bits is smaller and what other tools expect',
-            fatal=False,
-        )
-
-
-def present(values: np.ndarray) -> np.ndarray:
-    """The values that occur, in order; counting is faster than sorting where it works."""
-    if values.dtype in (np.uint8, bool):
-        return np.flatnonzero(np.bincount(values.ravel(), minlength=256))
-    return np.unique(values)
-
-
-def _colours(path: str, raw: np.ndarray, image: str) -> tuple[str, str]:
-    colours = raw[..., 0] if raw.shape[2] == 2 else raw[..., :3]
-    flat = np.unique(colours.reshape(raw.shape[0] * raw.shape[1], -1), axis=0)
-    what = f'{path} has {raw.shape[2]} channels and {len(flat):,} colours; a mask has one channel'
-    if _is_mask(image) and len(flat) > 256:
-        return what, 'are data_prefix.img_path and data_prefix.seg_map_path swapped?'
-    if colours.ndim == 2 or (flat == flat[:, :1]).all():
-        return what, 'all its channels are equal: keep one, `Image.open(file).getchannel(0)`'
-    return what, 'replace each colour by the number of its class and save one channel of 8 bits'
-
-
-def _is_mask(image: str) -> bool:
-    """Whether what stands for an image has one channel and few values."""
-    try:
-        with Image.open(image) as opened:
-            return opened.mode in ('1', 'L', 'P') and len(opened.getcolors() or ()) in range(1, 65)
-    except Exception:  # an image that cannot be read is found elsewhere
-        return False
-
-
-def _check_mask(
-    part: Part, path: str, raw: np.ndarray, info: dict, pair: Pair
-) -> Iterator[Finding]:
-    """Size and values of a mask that the pipeline has loaded."""
-    labels = info['gt_seg_map']
-    if REMOTE not in path and is_cut_off(path):
-        yield Finding('cut off', f'{path} is cut off: its lower part is missing', COPY_AGAIN)
-    size = info.get('ori_shape')
-    if size is not None and tuple(size) != labels.shape:
-        yield _sizes(path, labels.shape, pair.image, tuple(size))
-    elif size is not None:
-        yield from _check_turned(part, path, pair.image)
-    pair.mask = path
-    pair.counts = np.bincount(labels.ravel(), minlength=256)
-    pair.values = present(raw)
-    yield from _check_values(part, path, raw, labels, pair)
-
-
-def _check_values(
-    part: Part, path: str, raw: np.ndarray, labels: np.ndarray, pair: Pair
-) -> Iterator[Finding]:
-    number = part.num_classes
-    if not number:
-        return
-    labels_there = np.flatnonzero(pair.counts)
-    wrong = labels_there[(labels_there >= number) & (labels_there != part.ignore_index)]
-    if len(wrong):
-        values = present(raw[np.isin(labels, wrong)])
-        noun = 'value' if len(values) == 1 else 'values'
-        yield Finding(
-            'values', f'{path} holds the {noun} {listed(values)}, expected {expected(part)}', ''
-        )
-    elif not pair.counts[:number].any():
-        yield Finding(
-            'empty masks',
-            f'{path} has no pixel of any class, only {listed(pair.values)}',
-            'such an image teaches nothing; take it out of the set if that is not meant',
-            fatal=False,
-        )
-
-
-def expected(part: Part) -> str:
-    """The values that a mask may hold, in words."""
-    number = part.num_classes or 0
-    if part.reduce_zero_label:
-        return f'1 to {number}, or 0 where there is no class'
-    return f'0 to {number - 1}, or {part.ignore_index} where there is no class'
-
-
-def _sizes(path: str, size: tuple[int, ...], image: str, image_size: tuple[int, ...]) -> Finding:
-    width, height = image_size[1], image_size[0]
-    what = f'{path} is {_size(size)}, its image {image} {width}x{height}'
-    tag = orientation(image)
-    if tag > 1 and size == image_size[::-1]:
-        return Finding(
-            'turned',
-            f'{what} as it is loaded, turned by its EXIF tag',
-            'turn the masks, too, or load images as they are stored: '
-            "color_type='color_ignore_orientation' of LoadImageFromFile, in every pipeline",
-        )
-    return Finding(
-        'sizes', what, 'save masks at the size of their images (nearest neighbour, not JPEG)'
-    )
-
-
-def _size(shape: tuple[int, ...]) -> str:
-    return 'x'.join(map(str, shape[::-1]))
-
-
-def _check_turned(part: Part, path: str, image: str) -> Iterator[Finding]:
-    """Photos that are turned while their mask is not, where sizes do not tell."""
-    load = part.loads[0]
-    turns = getattr(load, 'color_type', '') in ('color', 'grayscale')
-    tag = orientation(image) if turns else 1
-    if tag <= 1:
-        return
-    with Image.open(image) as opened:
-        square = opened.width == opened.height
-    if tag < 5 or square:
-        yield Finding(
-            'perhaps turned',
-            f'{image} is turned by its EXIF tag ({tag}) when it is loaded, {path} is not',
-            'see by tools/browse_dataset.py whether both fit each other',
-            fatal=False,
-        )
-
-
-def orientation(image: str) -> int:
-    """EXIF orientation of an image's file, 1 if it has none."""
-    if REMOTE in image:
-        return 1
-    try:
-        with Image.open(image) as opened:
-            return int(opened.getexif().get(ORIENTATION, 1))
-    except Exception:  # formats that Pillow does not know carry no such tag
-        return 1
