@@ -107,7 +107,7 @@ def _steps(dataset: BaseDataset, index: int, seed: int) -> dict[str, Step]:
         data['sample_idx'] = SeededIndex(index, mix_seeds(seed, attempt))
         for transform in dataset.pipeline.transforms:
             before = _step(data)
-            data = transform(data)
+            data = dataset.pipeline.step(transform, data)
             if data is None or 'inputs' in data:
                 break
             after = _step(data)

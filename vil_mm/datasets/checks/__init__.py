@@ -5,7 +5,7 @@
 them to a config.
 """
 
-from vil_mm.datasets.checks.at_loading import BadFileError, CheckedLoading, name_files
+from vil_mm.datasets.checks.at_loading import BadFileError, CheckedLoading, mask_loader, name_files
 from vil_mm.datasets.checks.check import SAMPLE, Progress, check_part
 from vil_mm.datasets.checks.findings import SplitReport
 from vil_mm.datasets.checks.parts import Expected, Part
@@ -21,5 +21,6 @@ __all__ = [
     'SplitReport',
     'check_part',
     'check_splits',
+    'mask_loader',
     'name_files',
 ]

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset, Compose
+from mmseg.datasets.transforms import LoadAnnotations
 
 from vil_mm.datasets.checks.findings import listed
 from vil_mm.datasets.checks.pairs import reason
-from vil_mm.datasets.checks.parts import REMOTE, file_of, is_loading, loads_mask
+from vil_mm.datasets.checks.parts import REMOTE, file_of, is_loading, loading, loads_mask
 from vil_mm.datasets.file_check import is_cut_off
 from vil_mm.datasets.imagenet import DatasetError
 
@@ -57,12 +58,19 @@ class CheckedLoading(Compose):
             BadFileError: Names the file.
         """
         for transform in self.transforms:
-            data = self._load(transform, data) if is_loading(transform) else transform(data)
+            data = self.step(transform, data)
             if data is None:
                 return None
         return data
 
-    def _load(self, transform: BaseTransform, data: dict) -> dict | None:
+    def step(self, transform: BaseTransform, data: dict) -> dict | None:
+        """Run one of the transforms.
+
+        Raises:
+            BadFileError: Names the file.
+        """
+        if not is_loading(transform):
+            return transform(data)
         path = file_of(transform, data)
         try:
             loaded = transform(data)
@@ -88,6 +96,17 @@ class CheckedLoading(Compose):
                     f'holds the values {listed(np.unique(wrong))}, expected 0 to '
                     f'{self.num_classes - 1}, or {self.ignore_index} where there is no class'
                 )
+
+
+def mask_loader(dataset: BaseDataset) -> CheckedLoading:
+    """What loads the masks of an mmseg data set, as its own pipeline does: no image is read."""
+    transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
+    load = next(
+        filter(loads_mask, loading(transforms)),
+        LoadAnnotations(backend_args=getattr(dataset, 'backend_args', None)),
+    )
+    ignore_index = getattr(dataset, 'ignore_index', 255)
+    return CheckedLoading(Compose([load]), len(dataset.metainfo['classes']), ignore_index)
 
 
 def name_files(
