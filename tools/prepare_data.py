@@ -1,67 +1,114 @@
-"""Check a data set that was downloaded and unpacked: ``... ade20k --check data/ade/...``.
+"""Check data: all that a config reads, ``... CONFIG``, or a folder, ``... ade20k --check FOLDER``.
 
-Prints what is wrong and what to do about it. The exit code is 0 if nothing is, 1 if something is,
-2 if the data set could not be checked. docs/datasets.md tells where to get each set.
+With a config every image and mask is read that its data sets name, for training, validation and
+testing; the exit code is 2 if something is wrong. With --check the folder of a known set is
+compared with what the set should be; the exit code is 1 if something is wrong, 2 if it could not
+be checked. docs/datasets.md tells where to get each set.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from concurrent.futures.process import BrokenProcessPool
 
-from command_line import Parser, existing, main, positive
+from command_line import (
+    Parser,
+    Refusal,
+    config_file,
+    existing,
+    main,
+    one_line_errors,
+    positive,
+    read_config,
+)
 
-LAYOUTS = ('ade20k', 'imagenet', 'camvid', 'cityscapes')
+LAYOUTS = ('ade20k', 'camvid', 'cityscapes', 'imagenet')  # those of vil_mm.datasets.layouts
 
 
 def parser_of() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('name', choices=LAYOUTS, help='which data set')
     parser.add_argument(
-        '--check',
-        type=existing('folder'),
-        metavar='ROOT',
-        required=True,
-        help='folder of the data set',
+        'name',
+        metavar='CONFIG|SET',
+        help=f'config file, or name of a model of the zoo; with --check {", ".join(LAYOUTS)}',
     )
+    parser.add_argument('--check', type=existing('folder'), metavar='ROOT', help='folder of a SET')
     parser.add_argument(
-        '--workers', type=positive, help='processes that read files; default: one a processor'
+        '--workers', type=positive, help='that read files; default: one a processor'
     )
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='read headers and ends of files only: faster, but damage in between and wrong label '
-        'values are not seen',
+        help='with --check: read headers and ends of files only: faster, but damage in between and '
+        'wrong label values are not seen',
     )
     parser.add_argument(
         '--any-count',
         action='store_true',
-        help='the set is a deliberate subset: accept any number of files and classes',
+        help='with --check: the set is a deliberate subset: accept any number of files and classes',
     )
+    parser.add_cfg_options()
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.datasets.tree_check import check_tree
-    from vil_mm.datasets.tree_progress import TreeProgress
-
+    with one_line_errors(Refusal):
+        settle(args)
     try:
-        report = check_tree(
-            args.name,
-            args.check,
-            workers=args.workers,
-            quick=args.quick,
-            any_count=args.any_count,
-            progress=TreeProgress(),
-        )
+        code = check_folder(args) if args.check else check_config(args)
     except BrokenProcessPool as error:
         raise OSError('the system ended a process, short of memory? Try --workers 1') from error
     except KeyboardInterrupt:
         print('\nprepare_data.py: stopped before the end, nothing was changed', file=sys.stderr)
         raise SystemExit(130) from None
+    raise SystemExit(code)
+
+
+def settle(args: argparse.Namespace) -> None:
+    """Fail if arguments do not go together; find the config."""
+    if args.check:
+        if args.name not in LAYOUTS:
+            raise Refusal(f'--check takes one of {", ".join(LAYOUTS)}, got {args.name!r}')
+        if args.cfg_options:
+            raise Refusal('--cfg-options goes with a config, not with --check')
+        return
+    if args.name in LAYOUTS:
+        raise Refusal(f'{args.name} is a data set: add --check ROOT, or name a config')
+    if args.quick or args.any_count:
+        raise Refusal('--quick and --any-count go with --check ROOT')
+    args.config = config_file(args.name)
+
+
+def check_folder(args: argparse.Namespace) -> int:
+    """Compare a folder with the set that it should be; the exit code."""
+    from vil_mm.datasets.tree_check import check_tree
+    from vil_mm.datasets.tree_progress import TreeProgress
+
+    report = check_tree(
+        args.name,
+        args.check,
+        workers=args.workers,
+        quick=args.quick,
+        any_count=args.any_count,
+        progress=TreeProgress(),
+    )
     print(report.text())
-    raise SystemExit(1 if report.problems else 0)
+    return 1 if report.problems else 0
+
+
+def check_config(args: argparse.Namespace) -> int:
+    """Read all data of a config; the exit code where nothing is wrong."""
+    from vil_mm.datasets.tree_progress import TreeProgress
+    from vil_mm.engine.data import check_whole, raise_errors
+
+    workers = args.workers or os.cpu_count() or 1
+    reports = check_whole(read_config(args), workers=workers, progress=TreeProgress())
+    lines = [f'warning: {line}' for report in reports for line in report.warnings]
+    print('\n'.join([*lines, *(str(report) for report in reports if report.num_images)]))
+    raise_errors(reports)
+    return 0
 
 
 if __name__ == '__main__':

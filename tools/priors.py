@@ -26,9 +26,11 @@ def run(args: argparse.Namespace) -> None:
     from vil_mm.analysis.linear import linear_scores
     from vil_mm.analysis.priors import prior_scores
     from vil_mm.engine.checks import check_data
+    from vil_mm.engine.data import check_samples
 
     cfg = read_config(args)
     check_data(cfg, 'train', 'val')
+    check_samples(cfg, 'train', 'val')
     if cfg.get('default_scope') == 'mmpretrain':
         print(f'{"guess":<22}{"top-1":>8}')
         for name, top1 in linear_scores(cfg).items():

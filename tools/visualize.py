@@ -135,11 +135,13 @@ def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
     from vil_mm.analysis import errors
     from vil_mm.analysis.subject import load_model, weights_note
     from vil_mm.engine.checks import check_data
+    from vil_mm.engine.data import check_samples
     from vil_mm.engine.protocols import use_protocol
 
     model = load_model(cfg, args.checkpoint, args.device)
     errors.check_segmentor(model)
     check_data(cfg, 'test')
+    check_samples(cfg, 'test')
     use_protocol(cfg)
     dataset = errors.test_data(cfg)
     errors.check_indices(dataset, args.index)

@@ -6,11 +6,10 @@ import cv2
 import numpy as np
 import pytest
 from mmengine.config import Config
-from mmengine.registry import DATASETS
 
 from vil_mm.analysis import browse as module
 from vil_mm.analysis.browse import _innermost, _steps, browse
-from vil_mm.analysis.whole_model import scope_of
+from vil_mm.analysis.whole_model import build_dataset
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.launch import read_config
 
@@ -21,8 +20,7 @@ def cfg(tiny_config) -> Config:
 
 
 def dataset_of(cfg: Config):
-    with scope_of(cfg):
-        return DATASETS.build(cfg.train_dataloader.dataset)
+    return build_dataset(cfg, 'train')
 
 
 def test_steps_are_those_of_the_pipeline(cfg) -> None:
@@ -105,5 +103,5 @@ def test_what_cannot_be_drawn(cfg, tmp_path) -> None:
 
 def test_no_images(cfg, tmp_path) -> None:
     cfg.train_dataloader.dataset.img_suffix = '.tif'
-    with pytest.raises(ValueError, match='the train data set has no images'):
+    with pytest.raises(ValueError, match=r"train data: no image .*\*\.tif: set img_suffix='\.jpg'"):
         browse(cfg, tmp_path / 'out')

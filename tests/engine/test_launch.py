@@ -408,7 +408,11 @@ def test_tta(cfg, weights):
     with pytest.raises(ValueError, match='--tta: the config has no tta_pipeline'):
         prepare_testing(cfg, weights, tta=True)
     model = cfg.model
-    cfg.tta_pipeline = [dict(type='LoadImageFromFile'), dict(type='TestTimeAug')]
+    ways = [[dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]]
+    cfg.tta_pipeline = [
+        dict(type='LoadImageFromFile'),
+        dict(type='TestTimeAug', transforms=ways),
+    ]
     prepare_testing(cfg, weights, tta=True)
     assert cfg.test_dataloader.dataset.pipeline == cfg.tta_pipeline
     assert cfg.model == dict(type='SegTTAModel', module=model)

@@ -33,10 +33,13 @@ def test_real_images(run_here, test_data, tmp_path, mode) -> None:
     [
         (['missing.py'], 'config not found: missing.py'),
         ([vil_mm.CONFIG_DIR / 'det/atss_vil_t_1x_coco.py'], r'atss\w+\.py is for detection'),
-        (['tiny.py', '-n', '0'], '--show-number 0: expected 1 or more'),
+        (['tiny.py', '-n', '0'], '--show-number/-n: expected a whole number from 1 up'),
         (['tiny.py', '--cfg-options', 'train_dataloader=None'], 'no train_dataloader'),
         (['tiny.py', '--cfg-options', 'train_dataloader.dataset.data_root=no'], 'not found: no/'),
-        (['tiny.py', '--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'], 'no images in'),
+        (
+            ['tiny.py', '--cfg-options', 'train_dataloader.dataset.img_suffix=.tif'],
+            r'\*\.tif: set img_suffix',
+        ),
     ],
 )
 def test_bad_input(run_here, tiny_config, tmp_path, capsys, args, message) -> None:

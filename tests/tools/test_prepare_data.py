@@ -51,10 +51,10 @@ def test_problems(check, root) -> None:
 @pytest.mark.parametrize(
     'args, words',
     (
-        (('camvid', '--check', 'nowhere'), 'no folder nowhere'),
+        (('camvid', '--check', 'nowhere'), 'folder not found: nowhere'),
         (('coco', '--check', '.'), 'coco'),
         (('camvid',), '--check'),
-        (('camvid', '--check', '.', '--workers', '0'), 'expected 1 or more'),
+        (('camvid', '--check', '.', '--workers', '0'), 'expected a whole number from 1 up'),
     ),
 )
 def test_cannot_check(args: tuple[str, ...], words: str, check) -> None:

@@ -158,7 +158,7 @@ def test_test_data_without_images(tiny_config, run_here, capsys):
         run_here('visualize.py', 'errors', tiny_config, '--out', 'x.png', *suffix)
     assert exit_.value.code == 2
     said = capsys.readouterr().err.splitlines()[-1]
-    assert said.startswith('visualize.py: the test data set has no images in')
+    assert said.startswith('visualize.py: test data: no image ')
     assert 'img_suffix' in said
 
 

@@ -20,6 +20,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vil_mm.analysis.whole_model import build_dataset, refuse_detection
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.checks import check_data
+from vil_mm.engine.data import check_samples
 from vil_mm.engine.visualizer import SegPanelVisualizer
 
 MODES = ('original', 'transformed', 'concat', 'pipeline')
@@ -65,6 +66,7 @@ def browse(
     if number is not None and number < 1:
         raise ValueError(f'--show-number {number}: expected 1 or more')
     check_data(cfg, phase)
+    check_samples(cfg, phase)
     dataset = build_dataset(cfg, phase)
     draw = _drawer(cfg, dataset)
     total = min(len(dataset), number or len(dataset))
@@ -105,7 +107,7 @@ def _steps(dataset: BaseDataset, index: int, seed: int) -> dict[str, Step]:
         data['sample_idx'] = SeededIndex(index, mix_seeds(seed, attempt))
         for transform in dataset.pipeline.transforms:
             before = _step(data)
-            data = transform(data)
+            data = dataset.pipeline.step(transform, data)
             if data is None or 'inputs' in data:
                 break
             after = _step(data)

@@ -15,12 +15,13 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import ConfusionMatrix
-from mmseg.datasets.transforms import LoadAnnotations
 
 from vil_mm.analysis.figures import new_figure, save_figure
 from vil_mm.analysis.priors import resize_nearest
 from vil_mm.analysis.whole_model import build_dataset, refuse_detection
+from vil_mm.datasets.checks import mask_loader
 from vil_mm.engine.checks import check_data
+from vil_mm.engine.data import check_samples
 from vil_mm.engine.launch import prepare_testing
 from vil_mm.engine.processes import build_runner
 
@@ -61,6 +62,7 @@ def confusion_of(
         raise FileNotFoundError(f'neither checkpoint nor predictions: {source} is not there')
     if source.is_dir() or source.suffix == '.pkl':
         check_data(cfg, 'test')
+        check_samples(cfg, 'test')
         dataset = build_dataset(cfg, 'test')
         classes = list(dataset.metainfo['classes'])
         if source.is_dir():
@@ -87,7 +89,7 @@ def segmentor_confusion(
     """
     num_classes, total = len(dataset.metainfo['classes']), len(dataset)
     first = int(getattr(dataset, 'reduce_zero_label', False))
-    load = LoadAnnotations(backend_args=getattr(dataset, 'backend_args', None))
+    load = mask_loader(dataset)
     matrix = np.zeros((num_classes, num_classes), np.int64)
     for i in range(total):
         info = dataset.get_data_info(i)

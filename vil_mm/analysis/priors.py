@@ -16,8 +16,9 @@ import torch
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DATASETS, DefaultScope
-from mmseg.datasets.transforms import LoadAnnotations
 from mmseg.evaluation import IoUMetric
+
+from vil_mm.datasets.checks import mask_loader
 
 # What mmseg's reduce_zero_label and IoUMetric take for a pixel without a class.
 IGNORE_INDEX = 255
@@ -79,7 +80,7 @@ def prior_scores(cfg: Config, grid: tuple[int, int] = (32, 32)) -> dict[str, Sco
 
 def label_maps(dataset: BaseDataset) -> Iterator[np.ndarray]:
     """Label maps ``(H, W)``, uint8, of an mmseg data set as its pipelines would load them."""
-    load = LoadAnnotations(backend_args=getattr(dataset, 'backend_args', None))
+    load = mask_loader(dataset)
     for i in range(len(dataset)):
         yield load(dataset.get_data_info(i))['gt_seg_map']
 

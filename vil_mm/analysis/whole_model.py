@@ -12,6 +12,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, DefaultScope
 from torch import Tensor, nn
 
+from vil_mm.datasets.checks import name_files
 from vil_mm.engine.detection import check_detection, is_detection
 
 
@@ -61,24 +62,13 @@ def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:
 
 
 def build_dataset(cfg: Config, phase: str) -> BaseDataset:
-    """The data set of ``PHASE_dataloader``, whose data are there.
+    """The data set of ``PHASE_dataloader``, which names a file at which it fails.
 
-    Raises:
-        ValueError: It has no images.
+    Its data have been checked, see :func:`vil_mm.engine.data.check_samples`.
     """
-    spec = cfg[f'{phase}_dataloader'].dataset
-    try:
-        with scope_of(cfg):
-            dataset = DATASETS.build(spec)
-    except ValueError as error:
-        if 'need at least one array' not in str(error):  # mmengine's words for an empty list
-            raise
-        dataset = []
-    if len(dataset) == 0:
-        raise ValueError(
-            f'the {phase} data set has no images in {spec.get("data_root")}: do the names end as '
-            'its img_suffix or extensions say, and does its ann_file list them?'
-        )
+    with scope_of(cfg):
+        dataset = DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
+    name_files(dataset)
     return dataset
 
 

@@ -21,6 +21,27 @@ END_MARKERS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}
 END_MARGIN = 4096
 
 
+MAGIC = {b'\xff\xd8': 'JPEG', b'\x89P': 'PNG'}  # how files begin
+
+
+def is_cut_off(path: str | Path) -> bool:
+    """Whether the end of a JPEG or PNG file is missing, which OpenCV passes over in silence.
+
+    Some cameras put a film behind a photo, so that its end is not that of the file: where no end
+    is found the image is decoded.
+    """
+    try:
+        with open(path, 'rb') as file:
+            kind = MAGIC.get(file.read(2), '')
+            if not kind or _has_end(file, Path(path).stat().st_size, kind):
+                return False
+            with Image.open(file) as image:
+                image.load()
+    except Exception:  # damaged files make Pillow raise errors of almost any type
+        return True
+    return False
+
+
 def check_pairs(
     root: str, pairs: Sequence[Pair], labels: Collection[int], quick: bool
 ) -> list[Finding]:
@@ -76,10 +97,14 @@ def _check_file(
 
 
 def _require_end(file: BinaryIO, num_bytes: int, kind: str | None) -> None:
-    marker = END_MARKERS.get(kind or '')
-    file.seek(max(0, num_bytes - END_MARGIN))
-    if marker and marker not in file.read():
+    if not _has_end(file, num_bytes, kind or ''):
         raise ValueError('its end is missing')
+
+
+def _has_end(file: BinaryIO, num_bytes: int, kind: str) -> bool:
+    """Whether a file of a known kind has its end marker; True of other kinds."""
+    file.seek(max(0, num_bytes - END_MARGIN))
+    return END_MARKERS.get(kind, b'') in file.read()
 
 
 def _check_mode(mode: str) -> list[Finding]:

@@ -90,7 +90,7 @@ def check_data(cfg: Config, *splits: str) -> None:
     """
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
-        for dataset in _datasets(loader.dataset) if loader else ():
+        for dataset in innermost(loader.dataset) if loader else ():
             folders, files = _places(dataset)
             bad = [folder for folder in folders if not _has_files(folder)]
             bad += [file for file in files if not file.is_file()]
@@ -166,13 +166,13 @@ def _check_entry(init_cfg: dict, at: str, model: ConfigDict) -> None:
     )
 
 
-def _datasets(dataset: ConfigDict) -> Iterator[ConfigDict]:
+def innermost(dataset: ConfigDict) -> Iterator[ConfigDict]:
     """The innermost data sets of wrappers such as ConcatDataset and RepeatDataset."""
     inner = dataset.get('datasets') or ([dataset.dataset] if 'dataset' in dataset else [])
     if not inner:
         yield dataset
     for wrapped in inner:
-        yield from _datasets(wrapped)
+        yield from innermost(wrapped)
 
 
 def _places(dataset: ConfigDict) -> tuple[list[Path], list[Path]]:

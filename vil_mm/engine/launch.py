@@ -15,6 +15,7 @@ from vil_mm.engine.checks import (
     check_pretrained,
     check_trains,
 )
+from vil_mm.engine.data import check_samples
 from vil_mm.engine.detection import (
     check_detection,
     draw_detections,
@@ -86,6 +87,7 @@ def prepare_training(
 
     Raises:
         FileNotFoundError: Data or a checkpoint to start from are not there.
+        DatasetError: Something is wrong with the data, see :func:`check_samples`.
         ValueError: The config only evaluates, a classifier's options do not fit each other, a
             detector lacks mmdetection, a checkpoint is no checkpoint, there is no batch size to
             scale the learning rate by, or ``amp`` meets another optimizer wrapper or, with
@@ -115,6 +117,7 @@ def prepare_training(
     check_pretrained(cfg.model)
     if cfg.get('resume') and 'runner_type' not in cfg:  # a strategy's parameters may be pieces
         _require_weights(cfg, prefix='')
+    check_samples(cfg, 'train', 'val')
 
 
 def prepare_testing(
@@ -151,6 +154,7 @@ def prepare_testing(
 
     Raises:
         FileNotFoundError: Data or checkpoint are not there.
+        DatasetError: Something is wrong with the data, see :func:`check_samples`.
         ValueError: The file is no checkpoint, a detector lacks mmdetection, or the config lacks
             the protocol or a ``tta_pipeline``, has no windows to tile with, or asks for tiles and
             TTA together.
@@ -181,6 +185,7 @@ def prepare_testing(
         _show_predictions(cfg, wait_time)
     if tta:
         _enable_tta(cfg)
+    check_samples(cfg, 'test')
 
 
 def _first_line(error: Exception) -> str:

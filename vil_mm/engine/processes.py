@@ -16,6 +16,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
+from vil_mm.engine.data import NameFilesHook
+
 _ONE_PROCESS = ('SingleDeviceStrategy',)
 
 
@@ -31,7 +33,9 @@ def prepare_processes(cfg: Config) -> None:
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner.register_hook(NameFilesHook())
+    return runner
 
 
 def check_strategy(cfg: Config) -> None:

@@ -1,0 +1,112 @@
+"""The check of a split: names of all files first, then pairs that are read, then their labels."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from vil_mm.datasets.checks.findings import Finding, SplitReport
+from vil_mm.datasets.checks.labels import Labels
+from vil_mm.datasets.checks.names import check_names
+from vil_mm.datasets.checks.pairs import Pair, read_pair
+from vil_mm.datasets.checks.parts import Part
+
+SAMPLE = 50  # pairs that are read before a run
+SEED = 0
+# Told how many of how many steps of something are done: ``progress('train pairs', 64, 936)``.
+Progress = Callable[[str, int, int], None]
+
+
+def check_part(
+    part: Part,
+    split: str,
+    *,
+    whole: bool = False,
+    workers: int = 1,
+    progress: Progress = lambda what, done, total: None,
+) -> SplitReport:
+    """Check one data set of a split.
+
+    Args:
+        part: The data set.
+        split: 'train', 'val' or 'test'.
+        whole: Read every pair, not a sample of :data:`SAMPLE`.
+        workers: Threads that read.
+        progress: Told how far it is.
+    """
+    asked, report = whole, SplitReport(split, num_images=len(part.infos))
+    report.add(check_names(part))
+    report.add(check_class_labels(part))
+    if report.errors:
+        return report
+    chosen = _chosen(len(part.infos), whole)
+    whole = len(chosen) == len(part.infos)
+    labels = Labels(part)
+    steps = _with_progress(_read(part, chosen, workers), len(chosen), f'{split} pairs', progress)
+    for pair in steps:
+        report.num_read += 1
+        report.add(pair.findings)
+        labels.add(pair)
+    if labels.one_sided and not whole and not report.errors:  # before it is said, be sure
+        whole = True
+        rest = sorted(set(range(len(part.infos))) - set(chosen))
+        for pair in _read(part, rest, workers, masks_only=True):
+            report.add(pair.findings)
+            labels.add(pair)
+    if 'values' in report.groups:
+        group = report.groups['values']
+        group.first = group.first._replace(cure=labels.wrong_cure())
+    if not report.errors:
+        report.add(labels.check(split, whole, asked))
+    return report
+
+
+def _chosen(number: int, whole: bool) -> list[int]:
+    if whole or number <= SAMPLE:
+        return list(range(number))
+    return sorted(random.Random(SEED).sample(range(number), SAMPLE))
+
+
+def _read(
+    part: Part, chosen: Sequence[int], workers: int, masks_only: bool = False
+) -> Iterator[Pair]:
+    """Read pairs in their order; decoders leave the interpreter free for other threads."""
+    if workers == 1:
+        yield from (read_pair(part, index, masks_only) for index in chosen)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(chosen), 16 * workers):
+            batch = chosen[start : start + 16 * workers]
+            yield from pool.map(lambda index: read_pair(part, index, masks_only), batch)
+
+
+def _with_progress(
+    pairs: Iterable[Pair], total: int, what: str, progress: Progress
+) -> Iterator[Pair]:
+    for done, pair in enumerate(pairs, 1):
+        yield pair
+        progress(what, done, total)
+
+
+def check_class_labels(part: Part) -> Iterator[Finding]:
+    """Find images whose class, or whose boxes' class, the model has not."""
+    number = part.num_outputs
+    for info in part.infos if number else ():
+        for label in _labels_of(info):
+            if not 0 <= label < number:
+                yield Finding(
+                    'class labels',
+                    f'{info.get("img_path")} has the class {label}, the model has {number} '
+                    f'(0 to {number - 1})',
+                    'set num_classes of the head, or correct the list or folders of classes',
+                )
+
+
+def _labels_of(info: dict) -> list[int]:
+    if 'gt_label' in info:
+        return np.atleast_1d(info['gt_label']).tolist()
+    boxes = info.get('instances') or ()
+    return [box['bbox_label'] for box in boxes if 'bbox_label' in box]

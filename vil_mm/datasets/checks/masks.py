@@ -1,0 +1,173 @@
+"""A mask: its channels, bits, size and values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import mmcv
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine import fileio
+from PIL import Image
+
+from vil_mm.datasets.checks.findings import Finding, listed
+from vil_mm.datasets.checks.parts import REMOTE, Part
+
+ORIENTATION = 0x0112  # the EXIF tag
+
+
+def raw_mask(load: BaseTransform, path: str) -> np.ndarray:
+    """A mask as it is decoded, before it is cast to 8 bits."""
+    content = fileio.get(path, backend_args=getattr(load, 'backend_args', None))
+    backend = getattr(load, 'imdecode_backend', 'pillow')
+    raw = mmcv.imfrombytes(content, flag='unchanged', backend=backend)
+    if raw is None:
+        raise ValueError('failed to load')
+    return raw.squeeze()
+
+
+def check_raw(path: str, raw: np.ndarray, image: str) -> Iterator[Finding]:
+    """Channels and bits of a mask."""
+    if raw.ndim == 3:
+        yield Finding('colour masks', *_colours(path, raw, image))
+    elif raw.dtype.kind == 'f' and not np.array_equal(raw, np.round(raw)):
+        yield Finding(
+            'fractions',
+            f'{path} holds fractions ({listed(np.unique(raw), 4)})',
+            'a pixel has to hold the number of its class: save one channel of 8 bits',
+        )
+    elif raw.size and (raw.max() > 255 or raw.min() < 0):
+        yield Finding(
+            'deep masks',
+            f'{path} has values of more than 8 bits ({raw.dtype}, {raw.min()} to {raw.max()}), '
+            'of which the rest by 256 would be read',
+            'save the numbers of classes, 0 to 255, as PNG of 8 bits',
+        )
+    elif raw.dtype.itemsize > 1:
+        yield Finding(
+            'wide masks',
+            f'{path} is a mask of {8 * raw.dtype.itemsize} bits, whose values fit into 8',
+            'it is read as it is; PNG of 8 bits is smaller and what other tools expect',
+            fatal=False,
+        )
+
+
+def counts_of(values: np.ndarray) -> np.ndarray:
+    """How often each of 256 values occurs ``(256,)``, by OpenCV: it copies nothing."""
+    values = np.ascontiguousarray(values, np.uint8)
+    return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+
+
+def present(values: np.ndarray) -> np.ndarray:
+    """The values that occur, in order."""
+    is_small = values.dtype in (np.uint8, bool) and values.size
+    return np.flatnonzero(counts_of(values)) if is_small else np.unique(values)
+
+
+def _colours(path: str, raw: np.ndarray, image: str) -> tuple[str, str]:
+    colours = raw[..., 0] if raw.shape[2] == 2 else raw[..., :3]
+    flat = np.unique(colours.reshape(raw.shape[0] * raw.shape[1], -1), axis=0)
+    what = f'{path} has {raw.shape[2]} channels and {len(flat):,} colours; a mask has one channel'
+    if _is_mask(image) and len(flat) > 256:
+        return what, 'are data_prefix.img_path and data_prefix.seg_map_path swapped?'
+    if colours.ndim == 2 or (flat == flat[:, :1]).all():
+        return what, 'all its channels are equal: keep one, `Image.open(file).getchannel(0)`'
+    return what, 'replace each colour by the number of its class and save one channel of 8 bits'
+
+
+def _is_mask(image: str) -> bool:
+    """Whether what stands for an image has one channel and few values."""
+    try:
+        with Image.open(image) as opened:
+            return opened.mode in ('1', 'L', 'P') and len(opened.getcolors() or ()) in range(1, 65)
+    except Exception:  # an image that cannot be read is found elsewhere
+        return False
+
+
+def check_values(part: Part, path: str, raw: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
+    """Values that are no class.
+
+    Args:
+        part: The data set.
+        path: The mask's file.
+        raw: ``(H, W)``, as decoded.
+        labels: ``(H, W)``, as the pipeline loads them, to be trained on.
+    """
+    number = part.num_classes
+    if not number:
+        return
+    labels_there = present(labels)
+    wrong = labels_there[(labels_there >= number) & (labels_there != part.ignore_index)]
+    if len(wrong):
+        values = present(raw[np.isin(labels, wrong)])
+        noun = 'value' if len(values) == 1 else 'values'
+        yield Finding(
+            'values', f'{path} holds the {noun} {listed(values)}, expected {expected(part)}', ''
+        )
+    elif not (labels_there < number).any():
+        yield Finding(
+            'empty masks',
+            f'{path} has no pixel of any class, only {listed(present(raw))}',
+            'such an image teaches nothing; take it out of the set if that is not meant',
+            fatal=False,
+        )
+
+
+def expected(part: Part) -> str:
+    """The values that a mask may hold, in words."""
+    number = part.num_classes or 0
+    if part.reduce_zero_label:
+        return f'1 to {number}, or 0 where there is no class'
+    return f'0 to {number - 1}, or {part.ignore_index} where there is no class'
+
+
+def check_size(
+    part: Part, path: str, size: tuple[int, ...], image: str, image_size: tuple[int, ...]
+) -> Iterator[Finding]:
+    """Masks of another size (rows, columns) than their image, or perhaps turned otherwise."""
+    if size == image_size:
+        yield from _check_turned(part, path, image)
+        return
+    height, width = image_size
+    what = f'{path} is {"x".join(map(str, size[::-1]))}, its image {image} {width}x{height}'
+    if size == image_size[::-1] and orientation(image) > 1:
+        yield Finding(
+            'turned',
+            f'{what} as it is loaded, turned by its EXIF tag',
+            'turn the masks, too, or load images as they are stored: '
+            "color_type='color_ignore_orientation' of LoadImageFromFile, in every pipeline",
+        )
+    else:
+        yield Finding(
+            'sizes', what, 'save masks at the size of their images (nearest neighbour, not JPEG)'
+        )
+
+
+def _check_turned(part: Part, path: str, image: str) -> Iterator[Finding]:
+    """Photos that are turned while their mask is not, where sizes do not tell."""
+    load = part.loads[0]
+    turns = getattr(load, 'color_type', '') in ('color', 'grayscale')
+    tag = orientation(image) if turns else 1
+    if tag <= 1:
+        return
+    with Image.open(image) as opened:
+        square = opened.width == opened.height
+    if tag < 5 or square:
+        yield Finding(
+            'perhaps turned',
+            f'{image} is turned by its EXIF tag ({tag}) when it is loaded, {path} is not',
+            'see by tools/browse_dataset.py whether both fit each other',
+            fatal=False,
+        )
+
+
+def orientation(image: str) -> int:
+    """EXIF orientation of an image's file, 1 if it has none."""
+    if REMOTE in image:
+        return 1
+    try:
+        with Image.open(image) as opened:
+            return int(opened.getexif().get(ORIENTATION, 1))
+    except Exception:  # formats that Pillow does not know carry no such tag
+        return 1

@@ -1,0 +1,54 @@
+"""Split lists of mmsegmentation: text files with the name of an image a line, without suffix."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from vil_mm.datasets.checks.findings import Finding
+from vil_mm.datasets.checks.parts import Part
+
+BOM = '\ufeff'  # editors of Windows begin a file with it
+
+
+def check_list(part: Part) -> Iterator[Finding]:
+    """Find lines that name no image as the data set reads them; CR LF at their ends is fine."""
+    seen: dict[str, int] = {}
+    lines = Path(part.ann_file).read_text(encoding='utf-8').split('\n')
+    if lines[-1] == '':  # behind the last end of a line
+        lines.pop()
+    for number, line in enumerate(lines, 1):
+        at, name = f'{part.ann_file}, line {number}', line.strip()
+        fault = _fault(name, part)
+        if fault:
+            yield Finding('split list', f'{at}: {fault[0]}', fault[1])
+        elif name in seen:
+            yield Finding(
+                'repeated lines',
+                f'{at}: {name!r} stands in line {seen[name]}, too',
+                'remove one of them, unless the image is to count twice',
+                fatal=False,
+            )
+        seen.setdefault(name, number)
+
+
+def _fault(name: str, part: Part) -> tuple[str, str] | None:
+    """What is wrong with a line, and what to do."""
+    suffix = part.img_suffix or ''
+    if not name:
+        return 'a blank line, which would be read as an image', 'remove it'
+    if name.startswith(BOM):
+        return 'begins with a byte order mark', 'save the file as UTF-8 without it'
+    for end in (suffix, part.seg_map_suffix or ''):
+        if end and name.lower().endswith(end.lower()) and not _is_there(part, name):
+            return (
+                f'{name!r} has a suffix, and img_suffix={suffix!r} is added to it',
+                f'write {name[: -len(end)]!r}',
+            )
+    if len(name.split()) > 1 and not _is_there(part, name):
+        return f'{name!r} has several columns', 'write the name of the image alone'
+    return None
+
+
+def _is_there(part: Part, name: str) -> bool:
+    return Path(part.folder('img_path'), f'{name}{part.img_suffix}').is_file()

@@ -1,0 +1,165 @@
+"""The data of a run: looked at before it starts, and named where a file fails on the way."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator
+
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import BaseDataset
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, DefaultScope
+from mmengine.runner import Runner
+
+from vil_mm.datasets import DatasetError
+from vil_mm.datasets.checks import (
+    Expected,
+    Part,
+    Progress,
+    SplitReport,
+    check_part,
+    check_splits,
+    name_files,
+)
+from vil_mm.engine.checks import check_data, innermost
+from vil_mm.engine.detection import check_detection, is_detection
+
+RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+def check_samples(cfg: Config, *splits: str) -> None:
+    """Look at the data of a run: all names of files, and a sample of the files.
+
+    Warnings go to standard error. Of several processes the first one looks.
+
+    Args:
+        cfg: The config.
+        splits: Of 'train', 'val' and 'test'; those that the config lacks are left out.
+
+    Raises:
+        DatasetError: A line for each thing that is wrong: the file, the value and the cure.
+    """
+    if int(os.environ.get(RANKS.get(cfg.get('launcher', 'none'), ''), 0)):
+        return
+    reports = look_at_data(cfg, *splits)
+    for warning in (line for report in reports for line in report.warnings):
+        print(f'warning: {warning}', file=sys.stderr)
+    raise_errors(reports)
+
+
+def raise_errors(reports: Iterable[SplitReport]) -> None:
+    """Fail if something is wrong.
+
+    Raises:
+        DatasetError: A line for each error.
+    """
+    errors = [line for report in reports for line in report.errors]
+    if errors:
+        raise DatasetError('\n'.join(errors))
+
+
+def look_at_data(
+    cfg: Config,
+    *splits: str,
+    whole: bool = False,
+    workers: int = 1,
+    progress: Progress = lambda what, done, total: None,
+) -> list[SplitReport]:
+    """Look at the data sets that a config's data loaders read, as objects.
+
+    Args:
+        cfg: The config.
+        splits: Of 'train', 'val' and 'test'; those that the config lacks are left out.
+        whole: Read every file, not a sample.
+        workers: Threads that read.
+        progress: Told how far it is.
+
+    Returns:
+        One report a data set; then what is wrong between them.
+
+    Raises:
+        DatasetError: A data set cannot be built.
+    """
+    expected = expectations(cfg)
+    parts = {
+        split: [Part(dataset, expected) for dataset in _built(cfg, split)]
+        for split in splits
+        if cfg.get(f'{split}_dataloader')
+    }
+    reports = [
+        check_part(part, split, whole=whole, workers=workers, progress=progress)
+        for split in parts
+        for part in parts[split]
+    ]
+    return [*reports, *(check_splits(parts) if 'KFoldDataset' not in str(cfg) else [])]
+
+
+def check_whole(
+    cfg: Config, workers: int = 1, progress: Progress = lambda what, done, total: None
+) -> list[SplitReport]:
+    """Read all data of a config; test data that are the validation data are read once.
+
+    Raises:
+        FileNotFoundError: A folder is missing or empty.
+        DatasetError: A data set cannot be built.
+        ValueError: The config has no data, or is for mmdetection, which is missing.
+    """
+    if is_detection(cfg):
+        check_detection(cfg)
+    splits = [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
+    if not splits:
+        raise ValueError(f'{cfg.filename}: no data, it has neither of train, val, test_dataloader')
+    if splits[-2:] == ['val', 'test'] and cfg.val_dataloader.dataset == cfg.test_dataloader.dataset:
+        splits.remove('test')
+    check_data(cfg, *splits)
+    return look_at_data(cfg, *splits, whole=True, workers=workers, progress=progress)
+
+
+def expectations(cfg: Config) -> Expected:
+    """What a config's model expects of its data."""
+    model = cfg.get('model') or ConfigDict()
+    heads = model.get('decode_head') or model.get('head') or ConfigDict()
+    head = heads[-1] if isinstance(heads, list | tuple) else heads
+    ignore_index = head.get('ignore_index', 255) if 'decode_head' in model else None
+    return Expected(head.get('num_classes'), ignore_index, _channels(cfg, model))
+
+
+def _channels(cfg: Config, model: ConfigDict) -> int | None:
+    backbone = model.get('backbone') or {}
+    preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
+    default = 3 if backbone.get('type') == 'VisionLSTM' else len(preprocessor.get('mean') or ())
+    return backbone.get('in_channels') or default or None
+
+
+def _built(cfg: Config, split: str) -> Iterator[BaseDataset]:
+    """The data sets of a split, out of their wrappers, with their lists in memory."""
+    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+        for spec in innermost(cfg[f'{split}_dataloader'].dataset):
+            try:
+                dataset = DATASETS.build({**spec, 'lazy_init': True})
+                if not isinstance(dataset, BaseDataset):
+                    continue
+                dataset.serialize_data = False  # read once, here and now
+                dataset.full_init()
+            except DatasetError:
+                raise
+            except Exception as error:  # of any type: a file may be missing, or not be what it says
+                lines = f'{type(error).__name__}: {error}'.strip().splitlines()
+                raise DatasetError(
+                    f'{split} data: {spec.get("type")} cannot be built: {lines[0]}'
+                ) from error
+            yield dataset
+
+
+class NameFilesHook(Hook):
+    """Let the data sets of a run name the files at which they fail, see ``CheckedLoading``."""
+
+    priority = 'VERY_HIGH'
+
+    def before_run(self, runner: Runner) -> None:
+        expected = expectations(runner.cfg)
+        loops = (runner._train_loop, runner._val_loop, runner._test_loop)
+        for loader in (getattr(loop, 'dataloader', None) for loop in loops):
+            if loader is not None:
+                name_files(loader.dataset, expected.num_classes, expected.ignore_index)
