@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mmengine.config import Config, ConfigDict
-from mmengine.registry import Registry
+from mmengine.registry import DefaultScope, Registry
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import DATASETS, MODELS
@@ -21,7 +21,7 @@ from vil_mm.models.backbones.options import read_arch, read_out_indices
 
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
 WEIGHTED = ('CrossEntropyLoss', 'OhemCrossEntropy', 'LovaszLoss', 'TverskyLoss')
-BINARY = 'docs/segmentation.md#two-classes'
+BINARY = 'docs/fine_tuning.md#two-classes'
 # heads with a norm over a map that is pooled to one pixel, and the scales they pool to
 POOLED = {
     'UPerHead': (1, 2, 3, 6),
@@ -274,7 +274,8 @@ def _ends_with_one(cfg: Config, loader: ConfigDict) -> bool:
     """Whether a process gets, after the full batches of all images, one that is left over."""
     if 'Infinite' in _bare(loader.get('sampler') or {}) or loader.get('drop_last'):
         return False
-    images = len(DATASETS.build(copy.deepcopy(loader.dataset)))
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        images = len(DATASETS.build(copy.deepcopy(loader.dataset)))
     full, rest = divmod(images, loader.batch_size)
     return rest == 1 and cfg.train_cfg.get('max_iters', full + 1) > full
 
