@@ -9,7 +9,7 @@ import torch
 from vil_mm.checkpoints import describe, from_official, to_official
 from vil_mm.checkpoints.describe import MODELS
 from vil_mm.models import VisionLSTM
-from vil_mm.models.backbones.vision_lstm import ARCHS
+from vil_mm.models.backbones.options import ARCHS
 
 SMALL = dict(patch=4, grid=(4, 5), classes=7)
 

@@ -70,7 +70,7 @@ def test_numbers_in_several_places_agree(name):
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
     assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
     assert cfg.param_scheduler[-1].milestones[-1] < cfg.train_cfg.max_iters
-    width = vil_mm.models.backbones.vision_lstm.read_arch(cfg.model.backbone.arch)[0]
+    width = vil_mm.models.backbones.options.read_arch(cfg.model.backbone.arch)[0]
     pyramid, fpn = cfg.model.neck
     assert pyramid.embed_dim == width and fpn.in_channels == [width] * 4
     for split in ('val', 'test'):

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import pytest
 import torch
+from mmengine.model import ExponentialMovingAverage
 from safetensors.torch import load_file
+from torch import nn
 
 from vil_mm.layers import PositionEmbedding, resize_embedding
-from vil_mm.layers.position import CACHED_GRIDS
 
 
 @pytest.fixture
@@ -45,28 +46,46 @@ def test_another_grid_is_resized_and_differentiable() -> None:
     assert position.embed.grad.abs().max() > 0
 
 
-def test_evaluation_remembers_until_the_parameter_changes() -> None:
+def double_through_data(embed: nn.Parameter) -> None:
+    embed.data.mul_(2)
+
+
+def replace_data(embed: nn.Parameter) -> None:
+    embed.data = 2 * embed.data
+
+
+def write_in_place(embed: nn.Parameter) -> None:
+    embed.mul_(2)
+
+
+@pytest.mark.parametrize('change', [double_through_data, replace_data, write_in_place])
+def test_a_changed_parameter_is_seen_at_once(change: Callable[[nn.Parameter], None]) -> None:
     position = PositionEmbedding((4, 5), 8).eval()
     with torch.no_grad():
-        first = position.at((8, 10))
-        assert position.at((8, 10)) is first
-        position.embed.mul_(2)
+        first = position.at((8, 10)).clone()
+        change(position.embed)
         torch.testing.assert_close(position.at((8, 10)), 2 * first)
-        position.load_state_dict({'embed': torch.ones(1, 4, 5, 8)})
-        torch.testing.assert_close(position.at((8, 10)), torch.ones(1, 8, 10, 8))
-        assert position.at((4, 5)) is position.embed
 
 
-def test_memory_is_bounded_and_does_not_travel() -> None:
-    position = PositionEmbedding((4, 5), 8).eval()
+def test_moving_average_in_evaluation_is_not_stale() -> None:
+    position, x = PositionEmbedding((4, 5), 8), torch.zeros(1, 8, 10, 8)
+    average = ExponentialMovingAverage(position, momentum=0.5).eval()
     with torch.no_grad():
-        for side in range(6, 6 + 3 * CACHED_GRIDS):
-            position.at((side, side))
-    assert 0 < len(position._cache) <= CACHED_GRIDS
-    assert copy.deepcopy(position)._cache == {}
+        average(x)
+        position.embed.add_(1)
+        average.update_parameters(position)  # writes through .data
+        average.update_parameters(position)
+        expected = resize_embedding(average.module.embed, (8, 10))
+        torch.testing.assert_close(average(x), expected)
+
+
+def test_a_forward_pass_changes_nothing_of_the_module() -> None:
+    position = PositionEmbedding((4, 5), 8).eval()
+    before = dict(vars(position))
+    with torch.no_grad():
+        position(torch.zeros(1, 8, 10, 8))
+    assert vars(position) == before
     assert list(position.state_dict()) == ['embed']
-    position.train()
-    assert position._cache == {}
 
 
 def test_state_of_another_grid_is_resized_at_load_and_left_alone() -> None:

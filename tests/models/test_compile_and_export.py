@@ -12,9 +12,12 @@ from pathlib import Path
 import pytest
 import torch
 from functorch.compile import make_boxed_func
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
 from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
 
+from vil_mm import CONFIG_DIR
 from vil_mm.layers import scan
 from vil_mm.mlstm.triton import runtime
 from vil_mm.models.backbones import VisionLSTM
@@ -105,6 +108,31 @@ def test_training_compiles_to_one_node_an_operator(variant: str, without_kernels
 @pytest.mark.parametrize('variant', ['v2', 'v1 quad'])
 def test_training_compiles_without_operators(variant: str) -> None:
     check_compiled_training('auto', {}, {}, **VARIANTS[variant])
+
+
+@pytest.mark.parametrize('backend', ['parallel', 'recurrent', 'chunkwise'])
+@pytest.mark.parametrize('size', [(16, 16), (12, 16)], ids=['own grid', 'resized'])
+@pytest.mark.parametrize('grad', [True, False], ids=['grad', 'no grad'])
+def test_a_trace_passes_its_own_check_and_is_saved(
+    backend: str, size: tuple[int, int], grad: bool, tmp_path: Path
+) -> None:
+    model = build(backend, out_indices=(0, 1)).eval()
+    with torch.set_grad_enabled(grad):
+        torch.jit.trace(model, image(*size), check_trace=True).save(tmp_path / 'traced.pt')
+    other = torch.flip(image(*size), (2,))
+    for x, y in zip(torch.jit.load(tmp_path / 'traced.pt')(other), model(other), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_a_traced_segmentor_gives_its_logits() -> None:
+    cfg = Config.fromfile(CONFIG_DIR / 'upernet_vil_t_drawn.py').model
+    cfg.backbone.arch = {'embed_dims': 16, 'num_layers': 24}
+    cfg.neck.embed_dim = cfg.auxiliary_head.in_channels = 16
+    cfg.decode_head.in_channels = [16] * 4
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg).eval()
+    traced = torch.jit.trace(model, image(64, 96))
+    torch.testing.assert_close(traced(-image(64, 96)), model(-image(64, 96)))
 
 
 def export(model: VisionLSTM) -> torch.export.ExportedProgram:

@@ -308,6 +308,15 @@ def test_only_named_tensors_count(tmp_path) -> None:
     assert list(read_state_dict(str(tmp_path / 'x.pth'))) == ['a']
 
 
+def test_a_missing_file_is_the_first_thing_said(tmp_path, monkeypatch) -> None:
+    listed = []
+    monkeypatch.setattr(VisionLSTM, '_dump_init_info', lambda self: listed.append(self))
+    cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'no.pth'))
+    with pytest.raises(FileNotFoundError, match='checkpoint not found'):
+        VisionLSTM(ARCH, init_cfg=cfg).init_weights()
+    assert not listed, 'mmengine writes three lines for each parameter'
+
+
 def test_other_initialisations_still_run(tmp_path, source) -> None:
     model = VisionLSTM(ARCH, init_cfg=dict(type='Constant', layer='Conv2d', val=0.5))
     model.init_weights()

@@ -14,7 +14,7 @@ from vil_mm.datasets.layouts import layout_name
 from vil_mm.engine.detection import DETECTION_PAGE
 from vil_mm.engine.other_backbones import check_other_backbone
 from vil_mm.layers import POOLINGS
-from vil_mm.models.backbones.vision_lstm import read_arch
+from vil_mm.models.backbones.options import read_arch
 from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
 
 DATA_PAGE = 'docs/datasets.md'

@@ -6,11 +6,12 @@ from mmengine.dist import get_rank, get_world_size
 from mmengine.hooks import Hook
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from vil_mm.datasets.replay import mix_seeds, seed_everything
-from vil_mm.models.fit import check_fit
+from vil_mm.models.fit import check_fit, check_resumes
+from vil_mm.models.pretrained import CheckpointError, meta_of
 
 
 @HOOKS.register_module()
@@ -33,7 +34,9 @@ class RequireWeightsHook(Hook):
     """Fail when a checkpoint does not hold the weights that it was loaded for.
 
     mmengine loads with ``strict=False``: a file whose keys match nothing leaves random weights. The
-    error is a ``CheckpointError``, which the tools print without a traceback.
+    error is a ``CheckpointError``, which the tools print without a traceback. A run that is resumed
+    wants the shapes and the optimizer's groups of the checkpoint; weights that are only loaded have
+    their position embedding resized. Names of classes that are not those of the data are warned of.
 
     Args:
         prefix: Weights whose names begin with it must all be there in the right shape; of the
@@ -49,6 +52,10 @@ class RequireWeightsHook(Hook):
         stored = checkpoint.get('state_dict', checkpoint)
         own = unwrap(runner.model).state_dict()
         check_fit(stored, own, source, prefix=self.prefix, logger=runner.logger)
+        if getattr(runner, '_resume', False):
+            check_resumes(stored, own, source)
+            _check_groups(runner, checkpoint, source)
+        _warn_of_other_classes(runner, checkpoint, source)
         self.loaded = True
 
     def before_train(self, runner: Runner) -> None:
@@ -78,6 +85,46 @@ class BatchSizeHook(Hook):
                 f'{expected}: {fitting}adapt the learning rate (--auto-scale-lr) and the number of '
                 'updates'
             )
+
+
+def _check_groups(runner: Runner, checkpoint: dict, source: str) -> None:
+    """Fail where PyTorch would, before the weights are loaded: groups of other lengths."""
+    optimizer = getattr(getattr(runner, 'optim_wrapper', None), 'optimizer', None)
+    saved = (checkpoint.get('optimizer') or {}).get('param_groups')
+    if not isinstance(runner, Runner) or optimizer is None or not saved:
+        return
+    lengths = [[len(group['params']) for group in x] for x in (saved, optimizer.param_groups)]
+    if lengths[0] != lengths[1]:
+        there, here = (f'{sum(x)} parameters in {len(x)} groups' for x in lengths)
+        raise CheckpointError(
+            f'{source} cannot be resumed: its optimizer has {there}, that of the config {here}; '
+            'resume with the config of the run (a copy lies in its work dir), or start a new run '
+            'from its weights: --cfg-options load_from=FILE --work-dir NEW'
+        )
+
+
+def _warn_of_other_classes(runner: Runner, checkpoint: dict, source: str) -> None:
+    """Names are compared where the numbers agree, and in a test always: weights tell no names."""
+    loops = [getattr(runner, f'_{name}_loop', None) for name in ('train', 'test', 'val')]
+    loop = next((x for x in loops if isinstance(x, BaseLoop)), None)
+    here = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
+    here = getattr(here, 'metainfo', None) or {}
+    there = (meta_of(checkpoint).get('dataset_meta') or {}).get('classes') or ()
+    names = here.get('classes') or ()
+    if not there or not names or 'class_indices' in here or list(there) == list(names):
+        return
+    if len(there) == len(names):
+        other = [i for i, pair in enumerate(zip(there, names, strict=True)) if len(set(pair)) > 1]
+        first = other[0]
+        runner.logger.warning(
+            f'{source} was trained for other classes than those of the data: {len(other)} of '
+            f'{len(names)} names differ, the first is {first}: {there[first]!r} in the checkpoint, '
+            f'{names[first]!r} in the data'
+        )
+    elif loop is not loops[0]:
+        runner.logger.warning(
+            f'{source} was trained for {len(there)} classes, the data has {len(names)}'
+        )
 
 
 def unwrap(model: nn.Module) -> nn.Module:

@@ -27,6 +27,8 @@ from vil_mm.engine.logs import use_log_backends
 from vil_mm.engine.overrides import merge_overrides
 from vil_mm.engine.precision import use_mixed_precision
 from vil_mm.engine.protocols import use_protocol
+from vil_mm.engine.segmentor_checks import check_segmentor
+from vil_mm.engine.validation_checks import check_normalisation, check_save_best
 from vil_mm.zoo import find_config
 
 
@@ -88,7 +90,7 @@ def prepare_training(
     Raises:
         FileNotFoundError: Data or a checkpoint to start from are not there.
         DatasetError: Something is wrong with the data, see :func:`check_samples`.
-        ValueError: The config only evaluates, a classifier's options do not fit each other, a
+        ValueError: The config only evaluates, options contradict each other or the data, a
             detector lacks mmdetection, a checkpoint is no checkpoint, there is no batch size to
             scale the learning rate by, or ``amp`` meets another optimizer wrapper or, with
             float16, a CPU.
@@ -107,6 +109,9 @@ def prepare_training(
     if auto_scale_lr:
         _scale_learning_rate(cfg)
     check_data(cfg, 'train', 'val')
+    check_normalisation(cfg)
+    check_save_best(cfg)
+    check_segmentor(cfg, 'train', 'val')
     resume = resume or cfg.get('resume', False)
     last = find_latest_checkpoint(cfg.work_dir) if resume else None
     if last:  # mmengine would resume from the config's load_from instead, if it names one
@@ -170,6 +175,7 @@ def prepare_testing(
         check_detection(cfg)
         use_own_annotations(cfg, 'test')
     check_data(cfg, 'test')
+    check_normalisation(cfg)
     cfg.load_from = checkpoint
     cfg.resume = False
     cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight

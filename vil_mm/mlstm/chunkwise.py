@@ -58,7 +58,9 @@ def mlstm_chunkwise(
     (``torch.func.jvp``) use the parallel or the recurrent form.
     """
     chunk_size = min(chunk_size, q.shape[-2])
-    return _Chunkwise.apply(q, k, v, igate, fgate, chunk_size, reverse, eps)
+    # a file of a trace holds no function of Python; what is traced has no gradient
+    function = _Chunkwise.forward if torch.jit.is_tracing() else _Chunkwise.apply
+    return function(q, k, v, igate, fgate, chunk_size, reverse, eps)
 
 
 def mlstm_chunkwise_gradients(

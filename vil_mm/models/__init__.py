@@ -2,7 +2,14 @@
 
 from vil_mm.models.backbones import VisionLSTM
 from vil_mm.models.heads import InitCfgConv2d
+from vil_mm.models.losses import CrossEntropyLoss
 from vil_mm.models.segmentors import TiledEncoderDecoder
 from vil_mm.models.tta import SumLogitsTTAModel
 
-__all__ = ['InitCfgConv2d', 'SumLogitsTTAModel', 'TiledEncoderDecoder', 'VisionLSTM']
+__all__ = [
+    'CrossEntropyLoss',
+    'InitCfgConv2d',
+    'SumLogitsTTAModel',
+    'TiledEncoderDecoder',
+    'VisionLSTM',
+]

@@ -16,7 +16,8 @@ from torch import Size, Tensor, nn
 from vil_mm.checkpoints import Description, describe, is_official, to_official
 from vil_mm.checkpoints.official import shorten
 from vil_mm.files import whole_file
-from vil_mm.models.backbones.vision_lstm import ARCHS, VisionLSTM
+from vil_mm.models.backbones import VisionLSTM
+from vil_mm.models.backbones.options import ARCHS
 from vil_mm.models.pretrained import CheckpointError, convert, read_state_dict
 from vil_mm.version import __version__
 

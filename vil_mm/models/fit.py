@@ -81,6 +81,26 @@ def check_fit(
         _warn(f'in the checkpoint, unknown to the model: {_listed(unused)}', logger)
 
 
+def check_resumes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
+    """Fail if weights, of which all are there, have other shapes than the model's.
+
+    Loading would resize them, but not what the optimizer keeps of each.
+
+    Raises:
+        CheckpointError: Names the first weight and both shapes.
+    """
+    stored = {key.removeprefix('module.'): value for key, value in stored.items()}
+    other = [key for key in own if key in stored and stored[key].shape != own[key].shape]
+    if other:
+        there, here = (tuple(state[other[0]].shape) for state in (stored, own))
+        raise CheckpointError(
+            f'{source} cannot be resumed: {other[0]} has the shape {there} in it and {here} in the '
+            'model (another img_size?); resume with the config of the run (a copy lies in its work '
+            'dir), or start a new run from its weights, which are resized: --cfg-options '
+            'load_from=FILE --work-dir NEW'
+        )
+
+
 def _warn(message: str, logger: object) -> None:
     print_log(message, logger=logger, level=logging.WARNING)
 

@@ -23,17 +23,18 @@ from vil_mm.layers import (
     pool,
 )
 from vil_mm.mlstm import BACKENDS
+from vil_mm.models.backbones.options import (
+    read_arch,
+    read_choice,
+    read_flag,
+    read_grid,
+    read_int,
+    read_out_indices,
+    read_rate,
+    read_side,
+)
 from vil_mm.models.pretrained import load_backbone, refuse_official, split_pretrained
 
-# name -> channels of a token, directed layers (two make a block)
-ARCHS = {
-    'tiny': {'embed_dims': 192, 'num_layers': 24},
-    'tiny+': {'embed_dims': 192, 'num_layers': 29},
-    'small': {'embed_dims': 384, 'num_layers': 24},
-    'small+': {'embed_dims': 384, 'num_layers': 26},
-    'base': {'embed_dims': 768, 'num_layers': 24},
-    'large': {'embed_dims': 1024, 'num_layers': 48},
-}
 OUT_TYPES = ('featmap', 'raw', *POOLINGS)
 
 
@@ -135,31 +136,31 @@ class VisionLSTM(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.embed_dims, num_layers = read_arch(arch)
-        _check_choice('version', version, tuple(VERSIONS))
-        _check_choice('out_type', out_type, OUT_TYPES)
-        _check_choice('traversal', traversal, tuple(TRAVERSALS))
-        _check_choice('mlstm_backend', mlstm_backend, BACKENDS)
+        self.version = read_choice('version', version, tuple(VERSIONS))
+        self.out_type = read_choice('out_type', out_type, OUT_TYPES)
+        self.traversal = read_choice('traversal', traversal, tuple(TRAVERSALS))
+        read_choice('mlstm_backend', mlstm_backend, BACKENDS)
         if out_type == 'middle_cls':
             _check_sequence(version, traversal)
         num_blocks = (num_layers + 1) // 2
-        self.version, self.traversal, self.out_type = version, traversal, out_type
-        self.out_indices = _read_out_indices(out_indices, num_blocks)
-        self.frozen_stages = frozen_stages
-        if not -1 <= frozen_stages <= num_blocks:
+        self.out_indices = read_out_indices(out_indices, num_blocks)
+        self.frozen_stages = read_int('frozen_stages', frozen_stages, least=-1)
+        if self.frozen_stages > num_blocks:
             raise ValueError(f'frozen_stages must be in [-1, {num_blocks}], got {frozen_stages}')
 
-        stride = patch_size if stride is None else stride
-        if patch_size < 1 or stride < 1:
-            raise ValueError(f'patch_size and stride must be >= 1, got {patch_size} and {stride}')
+        patch_size = read_side('patch_size', patch_size)
+        stride = patch_size if stride is None else read_side('stride', stride)
+        in_channels = read_int('in_channels', in_channels)
         self.patch_embed = PatchEmbedding(in_channels, self.embed_dims, patch_size, stride)
-        self.pos_embed = PositionEmbedding(_read_grid(img_size, patch_size), self.embed_dims)
+        self.pos_embed = PositionEmbedding(read_grid(img_size, patch_size), self.embed_dims)
         self.cls_token = None
         if out_type == 'middle_cls':
             self.cls_token = nn.Parameter(0.02 * torch.randn(1, 1, self.embed_dims))
-        first_rate = 0.0 if drop_path_decay else drop_path_rate
-        rates = np.linspace(first_rate, drop_path_rate, num_layers).tolist()
-        self._add_blocks(rates, with_cp, mlstm_backend)
-        self._add_norms(final_norm)
+        last_rate = read_rate('drop_path_rate', drop_path_rate)
+        first_rate = 0.0 if read_flag('drop_path_decay', drop_path_decay) else last_rate
+        rates = np.linspace(first_rate, last_rate, num_layers).tolist()
+        self._add_blocks(rates, read_flag('with_cp', with_cp), mlstm_backend)
+        self._add_norms(read_flag('final_norm', final_norm))
         self._freeze()
         self.register_load_state_dict_pre_hook(refuse_official)
 
@@ -229,13 +230,17 @@ class VisionLSTM(BaseModule):
         return self.pool_norm(pooled) if final else pooled
 
     def init_weights(self) -> None:
-        """Initialise by ``init_cfg``; a pretrained file must hold every weight of the backbone."""
-        init_cfg = self.init_cfg
-        pretrained, self.init_cfg = split_pretrained(init_cfg)
-        super().init_weights()
-        self.init_cfg = init_cfg
+        """Initialise by ``init_cfg``; a pretrained file must hold every weight of the backbone.
+
+        With such a file nothing else is initialised: it would be overwritten, and mmengine's list
+        of all parameters would stand before an error about the file.
+        """
+        pretrained, _ = split_pretrained(self.init_cfg)
+        if not pretrained:
+            super().init_weights()
         for cfg in pretrained:
             load_backbone(self, **cfg)
+        self.is_init = True
 
     def train(self, mode: bool = True) -> VisionLSTM:
         """Frozen stages stay in evaluation mode."""
@@ -278,48 +283,9 @@ class VisionLSTM(BaseModule):
         return num_depths - 1, num_depths
 
 
-def _check_choice(name: str, value: object, choices: Sequence[object]) -> None:
-    if value not in choices or isinstance(value, bool):
-        raise ValueError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
-
-
 def _check_sequence(version: int, traversal: str) -> None:
     if version != 1 or not TRAVERSALS[traversal].by_rows_only:
         raise ValueError(
             "VisionLSTM: out_type='middle_cls' makes the tokens a sequence that is no grid; it "
             f'needs version=1 and scans by rows, got version={version}, traversal={traversal!r}'
         )
-
-
-def read_arch(arch: str | dict) -> tuple[int, int]:
-    """Channels and layers of an architecture's name or dict."""
-    if isinstance(arch, str):
-        _check_choice('arch', arch, tuple(ARCHS))
-        arch = ARCHS[arch]
-    if set(arch) != {'embed_dims', 'num_layers'}:
-        raise ValueError(f'arch needs exactly embed_dims and num_layers, got {sorted(arch)}')
-    dims, layers = arch['embed_dims'], arch['num_layers']
-    if dims < 4 or dims % 4 or layers < 1:
-        raise ValueError(
-            f'arch needs embed_dims divisible by 4 and num_layers >= 1, got {dims} and {layers}'
-        )
-    return dims, layers
-
-
-def _read_out_indices(out_indices: int | Sequence[int], num_blocks: int) -> tuple[int, ...]:
-    asked = [out_indices] if isinstance(out_indices, int) else list(out_indices)
-    indices = [i + num_blocks if i < 0 else i for i in asked]
-    in_range = all(0 <= i < num_blocks for i in indices)
-    if not indices or not in_range or sorted(set(indices)) != indices:
-        raise ValueError(
-            f'out_indices must be ascending block numbers below {num_blocks} (or negative, counted '
-            f'from the last), got {out_indices}'
-        )
-    return tuple(indices)
-
-
-def _read_grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
-    height, width = (img_size, img_size) if isinstance(img_size, int) else img_size
-    if min(height, width) < patch_size or height % patch_size or width % patch_size:
-        raise ValueError(f'img_size {img_size} is not a multiple of the patch size {patch_size}')
-    return height // patch_size, width // patch_size
