@@ -16,6 +16,8 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
+from vil_mm.engine.screen import ShortFlexibleRunner, ShortRunner
+
 _ONE_PROCESS = ('SingleDeviceStrategy',)
 
 
@@ -30,8 +32,13 @@ def prepare_processes(cfg: Config) -> None:
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names."""
-    return RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names.
+
+    Those of mmengine show less on the screen than they log, see ``screen.py``.
+    """
+    kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    shorter = {Runner: ShortRunner, FlexibleRunner: ShortFlexibleRunner}
+    return shorter.get(kind, kind).from_cfg(cfg)
 
 
 def check_strategy(cfg: Config) -> None:
