@@ -31,6 +31,11 @@ def prepare_processes(cfg: Config) -> None:
     join_processes(cfg)
 
 
+def is_first_process() -> bool:
+    """Whether this is the process of a run that speaks, before the processes are connected."""
+    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+
+
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names.
 
