@@ -44,7 +44,7 @@ def test_log_that_was_taken_out_of_its_work_dir(run_here, tmp_path) -> None:
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['nowhere'], 'no such work dir: nowhere'),
+        (['nowhere'], 'run not found: nowhere'),
         (['work', '--keys', 'speed'], "no run has logged 'speed'; there are loss, lr, mIoU"),
         (['work', '--legend', 'a', 'b'], '--legend has 2 names for 1 runs'),
     ],

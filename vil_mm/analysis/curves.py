@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from mmengine.config import Config
 
 from vil_mm.analysis.figures import new_figure, save_figure
+from vil_mm.files import require
 
 Curve = dict[int, float]
 SCORES = ('mIoU', 'accuracy/top1', 'coco/bbox_mAP', 'mAcc', 'aAcc', 'accuracy/top5')
@@ -37,10 +38,11 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
         iterations in rising order.
 
     Raises:
-        FileNotFoundError: No start of a training has written scalars there; says why.
+        FileNotFoundError: There is no such folder, or no start of a training has written scalars
+            there; says why.
         ValueError: A line is not JSON; the last of a file may be cut short.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    files = sorted(require('run', work_dir).glob('*/vis_data/scalars.json'))
     starts = [lines for lines in map(_read_lines, files) if any('loss' in x for x in lines)]
     if not starts:
         raise FileNotFoundError(_why_empty(Path(work_dir)))
@@ -56,8 +58,6 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
 
 def _why_empty(work_dir: Path) -> str:
     """What it is about a folder that there are no scalars of a training in it."""
-    if not work_dir.is_dir():
-        return f'no such work dir: {work_dir} (looked from {Path.cwd()})'
     texts = {log: log.read_text(errors='replace') for log in sorted(work_dir.glob('*/*.log'))}
     trainings = [log for log, text in texts.items() if 'Checkpoints will be saved to' in text]
     if trainings and not any('(train) [' in texts[log] for log in trainings):
