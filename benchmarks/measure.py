@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-warnings.filterwarnings('ignore', message='vil_mm: torchvision')
-
-from vil_mm.analysis.speed import (  # noqa: E402, F401  benchmarks name all of it measure.X
+from vil_mm.analysis.speed import (  # noqa: F401  benchmarks name all of it measure.X
     Call,
     Row,
     environment,
@@ -26,7 +23,7 @@ from vil_mm.analysis.speed import (  # noqa: E402, F401  benchmarks name all of 
     versions,
     write,
 )
-from vil_mm.mlstm.cost import H200, Device  # noqa: E402
+from vil_mm.mlstm.cost import H200, Device
 
 RESULTS = Path(__file__).parent / 'results'
 DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}

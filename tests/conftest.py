@@ -130,7 +130,8 @@ def trained(
 ) -> Run:
     """A tiny segmentor that `tools/train.py` has trained: what users have, metadata and all.
 
-    Made once a test session, by the first of its processes that asks. Read only.
+    What it printed is in ``screen.txt`` beside the config. Made once a test session, by the first
+    of its processes that asks. Read only.
     """
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'trained'
@@ -145,8 +146,9 @@ def trained(
 
 def _train(config: Path) -> None:
     command = [sys.executable, str(ROOT / 'tools' / 'train.py'), str(config)]
-    done = subprocess.run(command, cwd=config.parent, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with (config.parent / 'screen.txt').open('w') as screen:  # what a user sees, in its order
+        done = subprocess.run(command, cwd=config.parent, stdout=screen, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, (config.parent / 'screen.txt').read_text()
 
 
 @pytest.fixture(scope='session')

@@ -14,7 +14,7 @@ def test_tells_versions_and_what_works(capsys, monkeypatch) -> None:
     lines = dict(line.split('  ', 1) for line in capsys.readouterr().out.splitlines())
     assert lines['vil_mm'].strip() == vil_mm.__version__
     assert set(PACKAGES) <= set(lines)
-    assert {'GPUs', 'fused kernels', 'operators of mmcv'} <= set(lines)
+    assert {'GPUs', 'fused kernels', 'operators of mmcv', 'operators of torchvision'} <= set(lines)
 
 
 def test_says_what_is_absent(monkeypatch) -> None:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> None:
     matrix, classes = confusion_of(read_config(args), args.ckpt_or_result, LazyBar())
     plot_confusion(
         matrix, classes, out,
-        title=args.title or Path(args.config).stem,
+        title=args.title or f'{Path(args.config).stem}, {_name(args.ckpt_or_result)}',
         cmap=args.cmap,
         include_values=args.include_values,
     )  # fmt: skip
@@ -53,6 +53,11 @@ def run(args: argparse.Namespace) -> None:
     for pair in most_confused(matrix, classes, args.top):
         print(f'{pair.truth:<24}{pair.taken_for:<24}{pair.share:>8.1%}{pair.count:>12,}')
     print(f'written: {out}')
+
+
+def _name(source: str) -> str:
+    """The last two parts of a path: a run's folder, and what in it was looked at."""
+    return '/'.join(Path(source).resolve().parts[-2:])
 
 
 if __name__ == '__main__':

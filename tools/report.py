@@ -14,7 +14,7 @@ def parser_of() -> Parser:
         'run_dir',
         type=existing('work dir'),
         metavar='WORK_DIR',
-        help='folder of the training; its test wrote to WORK_DIR/test',
+        help='folder of the training, with its test in WORK_DIR/test',
     )
     return parser
 

@@ -1,8 +1,12 @@
-"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints mIoU, accuracy or mAP."""
+"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints mIoU, accuracy or mAP.
+
+Log and metrics go to the folder `test` in the work dir of the training.
+"""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from command_line import Parser, existing, main, one_line_errors, read_config, run_parser, seconds
 
@@ -54,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
 
     with one_line_errors(OSError, ValueError):
         cfg = read_config(args)
+        if not args.work_dir:  # apart from the trainings
+            cfg.work_dir = str(Path(cfg.work_dir, 'test'))
         prepare_testing(
             cfg,
             args.checkpoint,

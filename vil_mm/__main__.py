@@ -16,6 +16,7 @@ import torch
 import vil_mm
 from vil_mm.apis import list_models
 from vil_mm.mlstm.triton.runtime import why_not
+from vil_mm.torchvision_compat import has_operators
 
 # what is imported -> the packages that may bring it
 PACKAGES = {
@@ -52,6 +53,16 @@ def operators_of_mmcv() -> str:
     return 'compiled'
 
 
+def operators_of_torchvision() -> str:
+    """Whether the build of torchvision fits that of torch."""
+    if has_operators():
+        return 'compiled'
+    return (
+        'not for this build of torch: transforms work, nms and roi_align do not; for those install '
+        'the build (CPU or CUDA) that matches'
+    )
+
+
 def fused_kernels() -> str:
     """Whether the mLSTM runs as fused kernels here."""
     if not torch.cuda.is_available():
@@ -76,6 +87,7 @@ def report() -> dict[str, str]:
         'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
         **{module: version_of(module) for module in PACKAGES},
         'operators of mmcv': operators_of_mmcv(),
+        'operators of torchvision': operators_of_torchvision(),
         'GPUs': gpus(),
         'fused kernels': fused_kernels(),
         'configs': f'{vil_mm.CONFIG_DIR} ({len(list_models())} models)',

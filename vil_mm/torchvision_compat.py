@@ -2,13 +2,13 @@
 
 mmpretrain imports torchvision for its transforms. A torchvision built for CUDA cannot load its
 compiled library beside a CPU torch; its import then fails at `nms`, the first operator that it
-describes to torch without asking whether the library is there.
+describes to torch without asking whether the library is there. vil_mm needs none of the operators,
+so that importing it says nothing of this: `python -m vil_mm` does, and torchvision itself when one
+of them is called.
 """
 
 import importlib
 import sys
-import warnings
-from importlib import metadata
 
 import torch
 
@@ -23,7 +23,7 @@ _declared: list[torch.library.Library] = []  # a declaration lives as long as it
 def import_torchvision() -> None:
     """Imports torchvision, if need be with its two operators declared but without a kernel.
 
-    After that the transforms work; a call of a compiled operator still fails, in torch and by name.
+    After that the transforms work; a call of a compiled operator fails, and torchvision says why.
 
     Raises:
         ImportError: if torchvision is not installed.
@@ -51,9 +51,8 @@ def _import_without_operators() -> None:
         library.define(schema)
     _declared.append(library)
     importlib.import_module('torchvision')
-    warnings.warn(
-        f'vil_mm: torchvision {metadata.version("torchvision")} was not built for torch '
-        f'{torch.__version__}; its transforms work, its compiled operators (nms, roi_align, ...) '
-        'do not. For those, install the torchvision build (CPU or CUDA) that matches torch.',
-        stacklevel=3,
-    )
+
+
+def has_operators() -> bool:
+    """Whether torchvision's compiled operators (nms, roi_align, ...) are there."""
+    return importlib.import_module('torchvision.extension')._has_ops()

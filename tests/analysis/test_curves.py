@@ -58,6 +58,29 @@ def test_nothing_to_read(tmp_path):
         read_scalars(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ('lines', 'config', 'message'),
+    [
+        (
+            'Checkpoints will be saved to work',
+            'default_hooks = dict(logger=dict(interval=50))',
+            'ended before it logged a loss, which it does every 50 iterations',
+        ),
+        ('Checkpoints will be saved to work', None, 'it does every few iterations'),
+        ('Iter(test) [1/1]', None, 'holds tests and no training'),
+        ('Checkpoints will be saved to w\nIter(train) [10/20]', None, 'LocalVisBackend'),
+    ],
+)
+def test_a_run_without_scalars_is_told_the_truth(tmp_path, lines, config, message):
+    start = tmp_path / '20250101_000000'
+    start.mkdir()
+    (start / '20250101_000000.log').write_text(lines)
+    if config:
+        (tmp_path / 'run.py').write_text(config)
+    with pytest.raises(FileNotFoundError, match=message):
+        read_scalars(tmp_path)
+
+
 def test_smooth():
     assert smooth(np.array([0.0, 3.0, 6.0, 0.0]), 1).tolist() == [1.5, 3.0, 3.0, 3.0]
     assert smooth(np.array([1.0, np.nan, 5.0]), 1).tolist() == [1.0, 3.0, 5.0]

@@ -44,7 +44,7 @@ def test_log_that_was_taken_out_of_its_work_dir(run_here, tmp_path) -> None:
 @pytest.mark.parametrize(
     ('args', 'message'),
     [
-        (['nowhere'], 'no training line in any nowhere/*/vis_data/scalars.json'),
+        (['nowhere'], 'run not found: nowhere'),
         (['work', '--keys', 'speed'], "no run has logged 'speed'; there are loss, lr, mIoU"),
         (['work', '--legend', 'a', 'b'], '--legend has 2 names for 1 runs'),
     ],
@@ -55,3 +55,15 @@ def test_bad_input(run_here, tmp_path, capsys, args, message) -> None:
         run_here('analyze_logs.py', *args)
     assert stop.value.code == 2 and message in capsys.readouterr().err
     assert not list(tmp_path.glob('**/*.png'))
+
+
+def test_real_run_that_was_too_short_and_its_test(trained, run_here, tmp_path, capsys) -> None:
+    options = ['train_cfg.max_iters=1', 'default_hooks.logger.interval=9', 'work_dir=short']
+    run_here('train.py', trained.config, '--no-validate', '--cfg-options', *options)
+    run_here('test.py', trained.config, trained.checkpoint, '--cfg-options', 'work_dir=short')
+    assert len(list(tmp_path.glob('short/test/*/*.json'))) == 1, 'the metrics, apart'
+    assert len(list(tmp_path.glob('short/*/*.log'))) == 1, 'that of the training'
+    for folder, message in (('short', 'every 9 iterations'), ('short/test', 'tests and no train')):
+        with pytest.raises(SystemExit) as stop:
+            run_here('analyze_logs.py', folder)
+        assert stop.value.code == 2 and message in capsys.readouterr().err

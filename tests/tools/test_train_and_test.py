@@ -194,7 +194,7 @@ def test_checkpoint_of_another_model(tiny_config, checkpoint, run_here, capsys, 
     assert first.startswith(f'{checkpoint} does not fit the model: the file holds ViL version 2 (')
     assert '8 layers' in first and '10 layers' in first
     assert sum('backbone.blocks.4.' in line for line in others) >= 20
-    assert not list(tmp_path.glob('work/*/*.json')), 'no score of a model that is not the one'
+    assert not list(tmp_path.glob('work/**/*.json')), 'no score of a model that is not the one'
 
 
 def test_checkpoint_of_other_classes(tiny_config, checkpoint, run_here, capsys, tmp_path):
@@ -202,7 +202,7 @@ def test_checkpoint_of_other_classes(tiny_config, checkpoint, run_here, capsys, 
     first, *_ = refused(run_here, capsys, 'test.py', tiny_config, checkpoint, *options)
     counts = r'decode_head\.conv_seg\.weight is for 8 classes in the checkpoint, 5 in the model'
     assert re.search(counts, first)
-    assert not list(tmp_path.glob('work/*/*.json'))
+    assert not list(tmp_path.glob('work/**/*.json'))
 
 
 def test_other_classes_are_trained_anew(tiny_config, checkpoint, run_here, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import matplotlib
 import mmcv
 import numpy as np
@@ -25,6 +26,9 @@ from vil_mm.engine.visualizer import SegPanelVisualizer
 
 MODES = ('original', 'transformed', 'concat', 'pipeline')
 GAP = 12  # pixels between the pictures of one image
+SCREEN = (1600, 1000)  # pixels that a page of several pictures should fit
+HEIGHTS = (384, 320, 256, 192, 144, 96)  # of its images, the first with which it does
+TITLE = 16  # pixels of its titles
 CLASS_SIDE = 256  # short side in pixels at which classification images are drawn
 Step = tuple[np.ndarray, np.ndarray | None]  # image (H, W, 3), BGR; labels (H, W) or the class
 
@@ -74,13 +78,10 @@ def browse(
     for index in range(total):
         inner, own = _innermost(dataset, index)
         steps = _chosen(_steps(inner, own, index), mode)
-        pictures = [
-            _titled(draw(*step), f'{name}, {step[0].shape[1]} x {step[0].shape[0]}')
-            for name, step in steps.items()
-        ]
+        page = _page(draw, steps) if len(steps) > 1 else _picture(draw, *steps.popitem())
         stem = Path(inner.get_data_info(own).get('img_path', '')).stem
         files.append(Path(folder, f'{index:05d}_{stem}.png'))
-        mmcv.imwrite(mmcv.rgb2bgr(_below_each_other(pictures)), str(files[-1]))
+        mmcv.imwrite(mmcv.rgb2bgr(page), str(files[-1]))
         progress(total)
     return files
 
@@ -144,24 +145,32 @@ def _chosen(steps: dict[str, Step], mode: str) -> dict[str, Step]:
 
 
 def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
-    """What draws an image ``(H, W, 3)``, BGR, with its target: RGB, uint8."""
+    """What draws an image ``(H, W, 3)``, BGR, with its target: RGB, uint8.
+
+    A height may follow, below which images are enlarged.
+    """
     if cfg.get('default_scope') == 'mmpretrain':
         universal = UniversalVisualizer()
         classes = dataset.metainfo.get('classes')
 
-        def draw(image: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+        def draw(
+            image: np.ndarray, target: np.ndarray | None, height: int = CLASS_SIDE
+        ) -> np.ndarray:
             sample = DataSample()
             if target is not None:
                 sample.set_gt_label(target)
             return universal.visualize_cls(
-                _rgb(image), sample, classes=classes, draw_pred=False, resize=CLASS_SIDE
+                _rgb(image), sample, classes=classes, draw_pred=False, resize=min(height, CLASS_SIDE)
             )
 
         return draw
     panels = SegPanelVisualizer('browse')
     panels.dataset_meta = dataset.metainfo
 
-    def draw_panels(image: np.ndarray, target: np.ndarray | None) -> np.ndarray:
+    def draw_panels(
+        image: np.ndarray, target: np.ndarray | None, height: int = panels.min_height
+    ) -> np.ndarray:
+        panels.min_height = height
         sample = SegDataSample()
         if target is not None:
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(target[None].astype(np.int64)))
@@ -176,9 +185,42 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[..., ::-1]).clip(0, 255).astype(np.uint8)
 
 
-def _titled(picture: np.ndarray, title: str) -> np.ndarray:
-    """A picture ``(H, W, 3)`` under its title."""
-    size = max(15, picture.shape[1] // 40)
+def _picture(draw: Callable[..., np.ndarray], name: str, step: Step) -> np.ndarray:
+    """One step alone, as large as it is."""
+    picture = draw(*step)
+    return _titled(picture, _title(name, step), max(15, picture.shape[1] // 40))
+
+
+def _page(draw: Callable[..., np.ndarray], steps: dict[str, Step]) -> np.ndarray:
+    """Several steps in reading order, all of one height; the titles tell their own sizes."""
+    for height in HEIGHTS:
+        pictures = [
+            _titled(draw(*_resized(step, height), height), _title(name, step), TITLE)
+            for name, step in steps.items()
+        ]
+        page = _grid(pictures)
+        if page.shape[1] <= SCREEN[0] and page.shape[0] <= SCREEN[1]:
+            break
+    return page
+
+
+def _title(name: str, step: Step) -> str:
+    return f'{name}, {step[0].shape[1]} x {step[0].shape[0]}'
+
+
+def _resized(step: Step, height: int) -> Step:
+    """A step whose image has this height; its labels, if any, take the nearest pixel's."""
+    image, target = step
+    size = max(1, round(image.shape[1] * height / image.shape[0])), height
+    kind = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
+    resized = cv2.resize(image.astype(np.float32), size, interpolation=kind).clip(0, 255)
+    if target is not None and target.ndim == 2:
+        target = cv2.resize(target.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
+    return resized, target
+
+
+def _titled(picture: np.ndarray, title: str, size: int) -> np.ndarray:
+    """A picture ``(H, W, 3)`` under its title; ``size`` of the text in pixels."""
     path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans-Bold.ttf')
     font = ImageFont.truetype(str(path), size)
     width = max(picture.shape[1], int(font.getlength(title)) + 2 * GAP)
@@ -188,11 +230,21 @@ def _titled(picture: np.ndarray, title: str) -> np.ndarray:
     return np.array(page)
 
 
-def _below_each_other(pictures: list[np.ndarray]) -> np.ndarray:
-    """One column of pictures on white."""
-    width = max(picture.shape[1] for picture in pictures)
-    padded = [
-        np.pad(picture, ((0, GAP), (0, width - picture.shape[1]), (0, 0)), constant_values=255)
-        for picture in pictures
-    ]
-    return np.concatenate(padded)
+def _grid(pictures: list[np.ndarray]) -> np.ndarray:
+    """Pictures on white, in as many columns as fill the screen best."""
+    return min(
+        (_rows(pictures, columns) for columns in range(1, len(pictures) + 1)),
+        key=lambda page: max(page.shape[1] / SCREEN[0], page.shape[0] / SCREEN[1]),
+    )
+
+
+def _rows(pictures: list[np.ndarray], columns: int) -> np.ndarray:
+    rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
+    widths = [max(p.shape[1] for p in pictures[i::columns]) + GAP for i in range(columns)]
+    heights = [max(p.shape[0] for p in row) + GAP for row in rows]
+    page = np.full((sum(heights), sum(widths), 3), 255, np.uint8)
+    for i, row in enumerate(rows):
+        for j, picture in enumerate(row):
+            top, left = sum(heights[:i]), sum(widths[:j])
+            page[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
+    return page

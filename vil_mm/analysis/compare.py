@@ -6,9 +6,9 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from mmengine.config import Config
 
 from vil_mm.analysis.figures import new_figure, save_figure
@@ -99,14 +99,18 @@ def _draw(axes: Axes, rows: Sequence[Row], key: str, label: str, title: str) -> 
     sides = sorted({row['side'] for row in rows})
     axes.set_xticks(sides, [str(side) for side in sides])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.10g}'))
-    axes.yaxis.set_minor_formatter(FuncFormatter(lambda value, _: _minor(value, rows, key)))
+    _number(axes.yaxis, [row[key] for row in rows])
     axes.grid(alpha=0.3, which='both')
     axes.spines[['top', 'right']].set_visible(False)
 
 
-def _minor(value: float, rows: Sequence[Row], key: str) -> str:
-    """Numbers at 2 and 5 of each decade where the values span little more than one."""
-    span = max(row[key] for row in rows) / max(min(row[key] for row in rows), 1e-9)
-    digit = round(value / 10 ** np.floor(np.log10(value)))
-    return f'{value:,.10g}' if span < 100 and digit in (2, 5) else ''
+def _number(axis: Axis, values: Sequence[float]) -> None:
+    """Three or more plain numbers on a logarithmic axis, however little the values differ."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.10g}'))
+    axis.set_minor_formatter(NullFormatter())
+    span = max(values) / max(min(values), 1e-9)
+    if span < 10:  # less than a decade, which may have none of its powers of ten
+        axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10), min_n_ticks=3))
+        axis.set_minor_locator(NullLocator())
+    elif span < 300:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -12,6 +12,9 @@ import cv2
 import matplotlib
 import numpy as np
 import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.image import AxesImage
 from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import ConfusionMatrix
@@ -27,6 +30,7 @@ from vil_mm.engine.processes import build_runner
 
 INCHES_A_CLASS = 0.19
 VALUES_UP_TO = 20  # classes for which numbers fit into the cells
+LISTED = 40  # pairs beside the matrix of more classes
 
 
 class Confusion(NamedTuple):
@@ -175,17 +179,20 @@ def plot_confusion(
     classes: Sequence[str],
     out_png: str | Path,
     *,
-    title: str = 'Confusion matrix',
+    title: str,
     cmap: str = 'viridis',
     include_values: bool = False,
 ) -> Path:
     """Draw shares of each row into a PNG that grows with the classes; names stay legible.
 
+    Above 20 classes, where cells have no room for numbers, the pairs confused most stand beside
+    it, and colours tell small shares apart.
+
     Args:
         matrix: ``(K, K)``, true class by row. Rows of classes that do not occur are grey.
         classes: Their names.
         out_png: File to write; its folder is made.
-        title: Above it.
+        title: Above it: what was tested.
         cmap: A colour map of matplotlib.
         include_values: Write percentages into the cells; always up to 20 classes.
 
@@ -193,28 +200,63 @@ def plot_confusion(
         ValueError: The colour map is not known.
     """
     check_cmap(cmap)
-    side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if len(classes) <= 20 else 1))
-    figure = new_figure(side + 1, side)
-    axes, shares = figure.subplots(), normalise(matrix)
-    axes.set_facecolor('0.85')
-    image = axes.imshow(100 * shares, cmap=cmap, vmin=0, vmax=100, interpolation='nearest')
-    size = 9 if len(classes) <= VALUES_UP_TO else 7
-    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=size)
-    axes.set_yticks(range(len(classes)), classes, fontsize=size)
+    few = len(classes) <= VALUES_UP_TO
+    side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if few else 1))
     heading = max(11.0, 0.9 * side)  # large pictures are looked at from afar, too
-    axes.set_xlabel('predicted class', fontsize=heading)
-    axes.set_ylabel('true class', fontsize=heading)
-    axes.set_title(title, loc='left', fontweight='bold', fontsize=1.1 * heading)
-    bar = figure.colorbar(image, ax=axes, fraction=0.04, pad=0.01)
+    figure = new_figure(side * (1 if few else 1.45) + 1, side)
+    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 0.001 if few else 0.4)).subplots()
+    image = _draw_shares(left, normalise(matrix), classes, cmap, heading)
+    left.set_title(title, loc='left', fontweight='bold', fontsize=1.1 * heading)
+    if few or include_values:
+        _write_values(image, fontsize=8 if few else 4)
+    bar = figure.colorbar(image, ax=left, fraction=0.04, pad=0.01)
     bar.set_label('share of the true class (%)', fontsize=heading)
     bar.ax.tick_params(labelsize=0.8 * heading)
-    if include_values or len(classes) <= VALUES_UP_TO:
-        for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.005:
-                red, green, blue, _ = image.cmap(image.norm(100 * share))
-                ink = 'black' if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else 'white'
-                axes.text(
-                    column, row, f'{100 * share:.0f}', ha='center', va='center', color=ink,
-                    fontsize=size - 1 if len(classes) <= VALUES_UP_TO else 4,
-                )  # fmt: skip
+    right.axis('off')
+    if not few:
+        _list_pairs(right, most_confused(matrix, classes, LISTED), heading)
     return save_figure(figure, out_png, dpi=150 if len(classes) <= 60 else 110)
+
+
+def _draw_shares(
+    axes: Axes, shares: np.ndarray, classes: Sequence[str], cmap: str, heading: float
+) -> AxesImage:
+    """The matrix with its names; above 20 classes on all sides, along lines every ten."""
+    few = len(classes) <= VALUES_UP_TO
+    norm = PowerNorm(1.0 if few else 0.5, 0, 100)
+    axes.set_facecolor('0.85')
+    image = axes.imshow(100 * shares, cmap=cmap, norm=norm, interpolation='nearest')
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=9 if few else 7)
+    axes.set_yticks(range(len(classes)), classes, fontsize=9 if few else 7)
+    axes.set_xlabel('predicted class', fontsize=heading)
+    axes.set_ylabel('true class', fontsize=heading)
+    if not few:
+        axes.tick_params(labeltop=True, labelright=True)
+        for edge in range(10, len(classes), 10):
+            axes.axhline(edge - 0.5, color='white', linewidth=0.5, alpha=0.4)
+            axes.axvline(edge - 0.5, color='white', linewidth=0.5, alpha=0.4)
+    return image
+
+
+def _write_values(image: AxesImage, fontsize: float) -> None:
+    """Whole percentages in the cells that have at least half a percent."""
+    for (row, column), percent in np.ndenumerate(image.get_array().filled(np.nan)):
+        if percent >= 0.5:
+            red, green, blue, _ = image.cmap(image.norm(percent))
+            ink = 'black' if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else 'white'
+            image.axes.text(
+                column, row, f'{percent:.0f}', ha='center', va='center', color=ink,
+                fontsize=fontsize,
+            )  # fmt: skip
+
+
+def _list_pairs(axes: Axes, pairs: Sequence[Confusion], heading: float) -> None:
+    """The pairs in words, the largest share first."""
+    axes.set_title('confused most', loc='left', fontweight='bold', fontsize=1.1 * heading)
+    for i, pair in enumerate(pairs):
+        text = f'{pair.share:>4.0%}  {_short(pair.truth)} → {_short(pair.taken_for)}'
+        axes.text(0, 1 - (i + 0.5) / LISTED, text, fontsize=0.75 * heading, va='center')
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else f'{name[:17]}…'

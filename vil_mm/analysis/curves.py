@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from mmengine.config import Config
 
 from vil_mm.analysis.figures import new_figure, save_figure
+from vil_mm.files import require
 
 Curve = dict[int, float]
 SCORES = ('mIoU', 'accuracy/top1', 'coco/bbox_mAP', 'mAcc', 'aAcc', 'accuracy/top5')
@@ -36,16 +38,14 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
         iterations in rising order.
 
     Raises:
-        FileNotFoundError: No start of a training has written scalars there.
+        FileNotFoundError: There is no such folder, or no start of a training has written scalars
+            there; says why.
         ValueError: A line is not JSON; the last of a file may be cut short.
     """
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+    files = sorted(require('run', work_dir).glob('*/vis_data/scalars.json'))
     starts = [lines for lines in map(_read_lines, files) if any('loss' in x for x in lines)]
     if not starts:
-        raise FileNotFoundError(
-            f'no training line in any {work_dir}/*/vis_data/scalars.json: is this the --work-dir '
-            "of a training, and has its visualizer a vis_backend of type 'LocalVisBackend'?"
-        )
+        raise FileNotFoundError(_why_empty(Path(work_dir)))
     curves: dict[str, Curve] = {}
     for lines in starts:
         first = min(line['step'] for line in lines if 'loss' in line)
@@ -54,6 +54,34 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
             for name in line.keys() - {'step', 'iter', 'epoch'}:
                 curves.setdefault(name, {})[line['step']] = line[name]
     return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
+
+
+def _why_empty(work_dir: Path) -> str:
+    """What it is about a folder that there are no scalars of a training in it."""
+    texts = {log: log.read_text(errors='replace') for log in sorted(work_dir.glob('*/*.log'))}
+    trainings = [log for log, text in texts.items() if 'Checkpoints will be saved to' in text]
+    if trainings and not any('(train) [' in texts[log] for log in trainings):
+        interval = _logging_interval(work_dir)
+        return (
+            f'the training in {work_dir} ended before it logged a loss, which it does every '
+            f'{interval} iterations; train longer, or log more often: --cfg-options '
+            'default_hooks.logger.interval=1'
+        )
+    if texts and not trainings:
+        return f'{work_dir} holds tests and no training; curves are of the work dir of a training'
+    return (
+        f'no training line in any {work_dir}/*/vis_data/scalars.json: is this the --work-dir '
+        "of a training, and has its visualizer a vis_backend of type 'LocalVisBackend'?"
+    )
+
+
+def _logging_interval(work_dir: Path) -> int | str:
+    """Iterations between two lines, by the config that a run has left; 'few' where it has not."""
+    configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
+    if not configs:
+        return 'few'
+    cfg = Config.fromfile(configs[-1], import_custom_modules=False)
+    return cfg.get('default_hooks', {}).get('logger', {}).get('interval', 10)
 
 
 def _read_lines(path: Path) -> list[dict]:

@@ -11,7 +11,7 @@ from vil_mm.analysis.priors import prior_scores
 
 
 def report(cfg: Config, work_dir: str | Path) -> str:
-    """Sum up a run whose checkpoint was tested with ``--work-dir WORK_DIR/test``.
+    """Sum up a run whose checkpoint ``tools/test.py`` has tested.
 
     Args:
         cfg: The run's config, for its data sets.

@@ -17,6 +17,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
 from vil_mm.engine.data import NameFilesHook
+from vil_mm.engine.screen import ShortFlexibleRunner, ShortRunner
 
 _ONE_PROCESS = ('SingleDeviceStrategy',)
 
@@ -31,9 +32,19 @@ def prepare_processes(cfg: Config) -> None:
     join_processes(cfg)
 
 
+def is_first_process() -> bool:
+    """Whether this is the process of a run that speaks, before the processes are connected."""
+    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
+
+
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names."""
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names.
+
+    Those of mmengine show less on the screen than they log, see ``screen.py``.
+    """
+    kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
+    shorter = {Runner: ShortRunner, FlexibleRunner: ShortFlexibleRunner}
+    runner = shorter.get(kind, kind).from_cfg(cfg)
     runner.register_hook(NameFilesHook())
     return runner
 
