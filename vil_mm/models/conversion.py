@@ -7,7 +7,7 @@ import os
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
@@ -214,7 +214,7 @@ def _meta(description: Description, source: Path, sha256: str) -> dict:
         'version': description.version,
         'model': str(description),
         'vil_mm_version': __version__,
-        'time': datetime.now(timezone.utc).isoformat(timespec='seconds'),
+        'time': datetime.now(UTC).isoformat(timespec='seconds'),
     }
 
 
