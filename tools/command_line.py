@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> None:
         """End with one line; argparse would print all options before it."""
         message = message.removeprefix('argument ')
-        self.exit(2, f'{self.prog}: {message} (see --help)\n')
+        self.exit(2, f'{self.prog.split()[0]}: {message} (see --help)\n')  # not of a sub-command
 
     def _refuse_unknown_options(self, words: list[str]) -> None:
         known = self._all_options()

@@ -157,7 +157,7 @@ def test_names_that_tools_repeat_are_those_of_the_package() -> None:
         'convert_checkpoint': {'TARGETS': TARGETS},
         'export': {'FORMATS': FORMATS, 'PARTS': PARTS},
         'get_flops': {'FORMS': FORMS},
-        'prepare_data': {'LAYOUTS': tuple(LAYOUTS)},
+        'prepare_data': {'LAYOUTS': tuple(sorted(LAYOUTS))},
         'train': {'PRECISIONS': PRECISIONS},
     }
     for tool, names in package.items():

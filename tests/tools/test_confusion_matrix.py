@@ -75,20 +75,20 @@ def test_classifier(run_here, test_data, tmp_path, capsys) -> None:
     ('args', 'message'),
     [
         (['missing.py', 'x'], 'config not found: missing.py'),
-        (['tiny.py', 'missing.pth'], 'neither checkpoint nor predictions: missing.pth'),
+        (['tiny.py', 'missing.pth'], 'checkpoint or result not found: missing.pth'),
         (['tiny.py', '.'], 'no label map'),
         (['tiny.py', 'tiny.py'], 'tiny.py'),
-        ([vil_mm.CONFIG_DIR / 'det/atss_vil_t_1x_coco.py', 'x'], 'coco.py is for detection'),
-        # checked before the test, which would miss the checkpoint
-        (['tiny.py', 'missing.pth', '--cmap', 'muddy'], "--cmap 'muddy' is no colour map"),
-        (['tiny.py', 'missing.pth', '--top', '-1'], '--top -1: expected 1 or more'),
+        ([vil_mm.CONFIG_DIR / 'det/atss_vil_t_1x_coco.py', '.'], 'coco.py is for detection'),
+        # checked before the test, for which the file is no checkpoint
+        (['tiny.py', 'tiny.py', '--cmap', 'muddy'], "--cmap 'muddy' is no colour map"),
+        (['tiny.py', 'tiny.py', '--top', '-1'], '--top: expected a whole number from 1 up'),
         (
-            ['tiny.py', 'missing.pth', '--out', 'x.txt'],
-            '--out x.txt: expected the name of a file *.pkl or *.json',
+            ['tiny.py', 'tiny.py', '--out', 'x.txt'],
+            '--out: expected the name of a file *.pkl or *.json',
         ),
         (
-            ['tiny.py', 'missing.pth', '--show-path', 'x.bmp'],
-            '--show-path x.bmp: expected the name of a file *.png',
+            ['tiny.py', 'tiny.py', '--show-path', 'x.bmp'],
+            '--show-path: expected the name of a file *.png',
         ),
     ],
 )

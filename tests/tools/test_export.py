@@ -110,14 +110,14 @@ def refused(run_here: Callable, capsys, *command: str | Path) -> str:
 def test_what_cannot_be_exported(segmentor, run_here, capsys, tmp_path):
     out = ['--shape', 64, '--out', 'x.onnx']
     line = refused(run_here, capsys, 'typo.py', *out)
-    assert line == 'config not found: typo.py'
+    assert line.startswith('config not found: typo.py')
     line = refused(run_here, capsys, segmentor, 'typo.pth', *out)
     assert line.startswith('checkpoint not found: typo.pth')
     line = refused(run_here, capsys, segmentor, '--shape', 64, '--out', 'x.pt2')
     assert line == '--out x.pt2: expected the name of a file *.onnx'
     for shape in (['-1'], ['1', '2', '3']):
         line = refused(run_here, capsys, segmentor, '--out', 'x.onnx', '--shape', *shape)
-        assert 'expected a side, or height and width' in line
+        assert line.startswith('--shape: expected a ')
     line = refused(run_here, capsys, segmentor, '--out', 'x.onnx', '--shape', '60')
     assert 'multiples of the patch size 16' in line
     triton = ['--cfg-options', 'model.backbone.mlstm_backend=triton']

@@ -60,7 +60,7 @@ def test_image_folder_and_video(run_here, model, tmp_path, capsys) -> None:
 @pytest.mark.parametrize(
     ('source', 'out', 'message'),
     [
-        ('nowhere.png', 'out', 'no such image or folder: nowhere.png'),
+        ('nowhere.png', 'out', 'image not found: nowhere.png'),
         ('empty', 'out', 'no image in empty'),
         ('text.png', 'out', 'not an image, or a damaged one: text.png'),
         ('text.mp4', 'out', 'not a video'),

@@ -14,7 +14,7 @@ CONFIG = vil_mm.CONFIG_DIR / 'upernet_vil_t_drawn.py'
         ('priors.py', ['none.py'], 'config not found: none.py'),
         ('priors.py', [CONFIG], 'train data not found'),
         ('report.py', ['none.py', '.'], 'config not found: none.py'),
-        ('report.py', [CONFIG, 'no_run'], 'was the run trained and tested?'),
+        ('report.py', [CONFIG, 'full'], 'was the run trained and tested?'),
     ],
 )
 def test_bad_input(run_here, tmp_path, capfd, tool, arguments, message) -> None:

@@ -111,9 +111,9 @@ def refused(run_here: Callable, capsys, *command: str | Path) -> str:
 def test_wrong_paths(tiny_config, images, run_here, capsys, tmp_path):
     out = ['--out', 'x.png']
     line = refused(run_here, capsys, 'features', 'nowhere', tiny_config, *out)
-    assert line.startswith('no such image or folder: nowhere')
+    assert line.startswith('image or folder not found: nowhere')
     line = refused(run_here, capsys, 'features', images, 'typo.py', *out)
-    assert line == 'config not found: typo.py'
+    assert line.startswith('config not found: typo.py')
     line = refused(run_here, capsys, 'features', images, tiny_config, 'typo.pth', *out)
     assert line.startswith('checkpoint not found: typo.pth')
     (tmp_path / 'empty').mkdir()
@@ -123,7 +123,7 @@ def test_wrong_paths(tiny_config, images, run_here, capsys, tmp_path):
     line = refused(run_here, capsys, 'decay', 'text.png', tiny_config, *out)
     assert line == 'not an image, or a damaged one: text.png'
     line = refused(run_here, capsys, 'decay', images, tiny_config, '--out', 'x.jpg')
-    assert line == '--out x.jpg: expected the name of a file *.png'
+    assert line.startswith('--out: expected the name of a file *.png')
     assert not (tmp_path / 'x.png').exists()
 
 
@@ -136,7 +136,7 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     assert line.startswith('--token 4 0 is outside the grid of 4 rows and 4 columns')
     for what, option in (('features', '--max-images'), ('receptive-field', '--draws')):
         line = refused(run_here, capsys, what, images, tiny_config, option, 0, *out)
-        assert line == f'{option} 0: expected a number from 1 up'
+        assert line.startswith(f'{option}: expected a whole number from 1 up')
     line = refused(run_here, capsys, 'errors', tiny_config, '--index', 3, *out)
     assert line == '--index 3: the test data has 3 images, 0 to 2'
     line = refused(run_here, capsys, 'errors', classifier, *out)
