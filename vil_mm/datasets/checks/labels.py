@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -23,12 +24,14 @@ class Labels:
         self.counts = np.zeros(256, np.int64)
         self.num_masks = 0
         self.lossy = False
+        self.first = ''
 
     def add(self, pair: Pair) -> None:
         if pair.values is not None and pair.counts is not None:
             self.values.update(pair.values.tolist())
             self.counts += pair.counts
             self.num_masks += 1
+            self.first = self.first or pair.mask
             self.lossy = self.lossy or pair.mask.lower().endswith(('.jpg', '.jpeg'))
 
     @property
@@ -79,7 +82,8 @@ class Labels:
         )
 
     def _masks(self) -> str:
-        return f'{self.num_masks:,} masks read' if self.num_masks > 1 else 'mask read'
+        number = f'{self.num_masks:,} masks' if self.num_masks > 1 else 'mask'
+        return f'{number} read of {os.path.dirname(self.first)}'
 
     def _name(self, label: int) -> str:
         classes = self.part.classes
@@ -97,7 +101,7 @@ class Labels:
             )
         if ignored in values and len(values) <= number:
             recode = ', '.join(f'{_plain(v)} -> {i}' for i, v in enumerate(sorted(values)))
-            return f'{ignored} means "no class", so if it is a class recode the masks: {recode}'
+            return f'{ignored} stands for "no class"; if it is a class, recode the masks: {recode}'
         if not self.part.reduce_zero_label and 0 not in values:
             return 'does the first class count as 1? Then subtract 1, or set reduce_zero_label=True'
         return (

@@ -23,7 +23,7 @@ def raw_mask(load: BaseTransform, path: str) -> np.ndarray:
     backend = getattr(load, 'imdecode_backend', 'pillow')
     raw = mmcv.imfrombytes(content, flag='unchanged', backend=backend)
     if raw is None:
-        raise ValueError('failed to load')
+        raise ValueError('no image')
     return raw.squeeze()
 
 

@@ -87,7 +87,11 @@ def reason(path: str, error: Exception) -> str:
         if not any(byte > 126 or byte < 9 for byte in start):
             return 'it is text, not an image'
     lines = str(error).strip().splitlines()
-    if not lines or 'cannot identify image file' in lines[0] or 'failed to load' in lines[0]:
+    if (
+        not lines
+        or 'cannot identify image file' in lines[0]
+        or lines[0].startswith(('no image', 'failed to load'))
+    ):
         return 'no image of a known format, or a damaged one'
     return lines[0]
 
