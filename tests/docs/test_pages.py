@@ -40,6 +40,18 @@ def test_files_that_blocks_name_are_there(page: str) -> None:
             assert name in own or (ROOT / name).exists(), f'{block}: there is no {name}'
 
 
+@pytest.mark.parametrize('page', PAGES)
+def test_options_that_pages_name_are_there(page: str) -> None:
+    """Of commands in blocks and in running text, run or not."""
+    shared = '\n'.join(path.read_text() for path in (ROOT / 'vil_mm').rglob('*.py'))
+    text = (ROOT / page).read_text().replace('\\\n', ' ')
+    for tool, rest in re.findall(r'tools/(\w+\.py)([^`\n]*)', text):
+        source = (ROOT / 'tools' / tool).read_text() + shared
+        for option in re.findall(r'(?<![\w-])--[a-z][\w-]*', rest):
+            known = f"'{option}'" in source or option == '--help'
+            assert known, f'{page}: {tool} has no {option}'
+
+
 @pytest.mark.parametrize('page', WITH_BLOCKS)
 def test_blocks_run(page: str, desk) -> None:
     run_page(page, desk, left_out=('not run', 'slow'))
