@@ -161,19 +161,15 @@ def _draw_data(data: Path) -> None:
 
 
 def _draw_cityscapes(source: Path, target: Path) -> None:
-    for split in ('train', 'val'):
-        for image in sorted((source / 'images' / split).iterdir()):
-            name = f'town_{image.stem}_000000'
-            for folder, ending, path in (
-                ('leftImg8bit', 'leftImg8bit.png', image),
-                (
-                    'gtFine',
-                    'gtFine_labelTrainIds.png',
-                    source / f'annotations/{split}/{image.stem}.png',
-                ),
-            ):
-                (target / folder / split / 'town').mkdir(parents=True, exist_ok=True)
-                Image.open(path).save(target / folder / split / 'town' / f'{name}_{ending}')
+    for split, city in (('train', 'aachen'), ('val', 'frankfurt')):
+        for kind, part, ending in (
+            ('images', 'leftImg8bit', 'leftImg8bit.png'),
+            ('annotations', 'gtFine', 'gtFine_labelTrainIds.png'),
+        ):
+            folder = target / part / split / city
+            folder.mkdir(parents=True)
+            for path in sorted((source / kind / split).iterdir()):
+                Image.open(path).save(folder / f'{city}_{path.stem}_000000_{ending}')
 
 
 def _draw_segnet(source: Path, target: Path) -> None:
