@@ -10,6 +10,7 @@ from blocks import PAGES, ROOT, Block, blocks_of
 RUNS = ('bash', 'python')
 WITH_BLOCKS = [page for page in PAGES if any(b.language in RUNS for b in blocks_of(page))]
 WITH_SLOW = [page for page in WITH_BLOCKS if any(b.mark == 'slow' for b in blocks_of(page))]
+COMMON = ('command_line', 'option_values')  # options of several tools
 _NUMBER = re.compile(r'(?<![A-Za-z_])[-+]?\d[\w.,+%-]*')
 
 
@@ -43,7 +44,7 @@ def test_files_that_blocks_name_are_there(page: str) -> None:
 @pytest.mark.parametrize('page', PAGES)
 def test_options_that_pages_name_are_there(page: str) -> None:
     """Of commands in blocks and in running text, run or not."""
-    shared = '\n'.join(path.read_text() for path in (ROOT / 'vil_mm').rglob('*.py'))
+    shared = ''.join((ROOT / 'tools' / f'{x}.py').read_text() for x in COMMON)
     text = (ROOT / page).read_text().replace('\\\n', ' ')
     for tool, rest in re.findall(r'tools/(\w+\.py)([^`\n]*)', text):
         source = (ROOT / 'tools' / tool).read_text() + shared
