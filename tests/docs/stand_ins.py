@@ -49,7 +49,7 @@ igate, fgate = torch.rand(2, 2, 5, 6, 4)
 
 def in_words_of(text: str, checkpoint_of: Callable[[str], str]) -> str:
     """A block as it runs; ``checkpoint_of`` gives a config's checkpoint."""
-    text = re.sub(r'\biter_\d+\b', 'iter_2', text)
+    text = re.sub(r'iter_\d+\b', 'iter_2', text)
     text = re.sub(r'(prepare_data\.py .*--check \S+)', r'\1 --any-count', text)
     statements = re.split(r'(?<!\\)\n', text)
     return '\n'.join(_with_words(line, checkpoint_of) for line in statements)
