@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -44,8 +48,9 @@ class Workshop:
     def run_of(self, config: str) -> Path:
         """The work dir of a training with a config, which is done when it is first asked for."""
         work_dir = self.folder / 'work_dirs' / config
-        if not (work_dir / 'iter_2.pth').is_file():
-            self.shell(f'python tools/train.py configs/{config}.py', self.folder)
+        with only_one(self.folder / 'training.lock'):
+            if not (work_dir / 'iter_2.pth').is_file():
+                self.shell(f'python tools/train.py configs/{config}.py', self.folder)
         return work_dir
 
     def checkpoint_of(self, config: str) -> str:
@@ -66,7 +71,7 @@ class Desk:
                 (folder / path.name).mkdir()
                 for part in path.iterdir():
                     self._put(part, folder / path.name / part.name)
-            elif path.name != 'work_dirs':
+            elif path.name not in ('work_dirs', 'training.lock'):
                 (folder / path.name).symlink_to(path)
 
     @staticmethod
@@ -111,23 +116,52 @@ class Desk:
 
 @pytest.fixture(scope='session')
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    folder = tmp_path_factory.mktemp('pages')
-    programs, path = folder / 'bin', folder / 'socket'
-    programs.mkdir()
-    env = os.environ | {'PYTHONPATH': f'{HERE}:{HERE.parent}:{os.environ.get("PYTHONPATH", "")}'}
-    log = (folder / 'warm.log').open('w')
-    command = [sys.executable, str(HERE / 'warm.py'), str(path)]
-    warm = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log, env=env)
+    """Made once a test session, by the first of its processes that asks."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'pages'
+    folder.mkdir(exist_ok=True)
+    with only_one(folder / 'lock'):
+        if not (folder / 'lifeline').exists():
+            stand_ins.furnish(folder / 'work')
+            _write_programs(folder)
+            os.mkfifo(folder / 'lifeline')
+        lifeline = os.open(folder / 'lifeline', os.O_RDWR)
+        if not _answers(folder / 'socket'):
+            _start_warm(folder)
+    yield Workshop(folder / 'work', folder / 'bin')
+    os.close(lifeline)  # the last process to do so ends the warm Python
+
+
+@contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Other processes wait here until this one is done."""
+    with path.open('w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write_programs(folder: Path) -> None:
+    (folder / 'bin').mkdir()
     for name in ('python', 'torchrun'):
-        (programs / name).write_text(CLIENT.format(python=sys.executable, path=str(path)))
-        (programs / name).chmod(0o755)
-    (folder / 'work').mkdir()
-    stand_ins.furnish(folder / 'work')
-    while not path.exists():
+        program = folder / 'bin' / name
+        program.write_text(CLIENT.format(python=sys.executable, path=str(folder / 'socket')))
+        program.chmod(0o755)
+
+
+def _start_warm(folder: Path) -> None:
+    (folder / 'socket').unlink(missing_ok=True)
+    env = os.environ | {'PYTHONPATH': f'{HERE}:{HERE.parent}:{os.environ.get("PYTHONPATH", "")}'}
+    command = [sys.executable, str(HERE / 'warm.py'), str(folder / 'socket')]
+    with (folder / 'lifeline').open() as lifeline, (folder / 'warm.log').open('w') as log:
+        warm = subprocess.Popen(command, stdin=lifeline, stdout=log, stderr=log, env=env)
+    while not _answers(folder / 'socket'):
         assert warm.poll() is None, (folder / 'warm.log').read_text()
-    yield Workshop(folder / 'work', programs)
-    warm.stdin.close()
-    warm.wait(60)
+        time.sleep(0.2)
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as line:
+        return not line.connect_ex(str(path))
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 A command of a page runs as it is printed, but for these rules:
 
-- pixels: every size in a config (``SIZES``) is an eighth, in whole patches, at least two of them;
-  images, drawn, have 64 to 100 pixels a side;
+- pixels: every size in a config (``SIZES``), and --shape of export.py and benchmark.py, is an eighth,
+  in whole patches, at least two of them; images, drawn, have 64 to 100 pixels a side;
 - runs: 2 updates of 2 images, validation after them, in this process; four images of each data set;
   so ``iter_160000.pth`` is ``iter_2.pth``;
 - data: drawn pictures in the folders that `docs/datasets.md` names, hence ``--any-count`` for
@@ -51,6 +51,11 @@ def in_words_of(text: str, checkpoint_of: Callable[[str], str]) -> str:
     """A block as it runs; ``checkpoint_of`` gives a config's checkpoint."""
     text = re.sub(r'iter_\d+\b', 'iter_2', text)
     text = re.sub(r'(prepare_data\.py .*--check \S+)', r'\1 --any-count', text)
+    text = re.sub(
+        r'((?:export|benchmark)\.py (?:[^\n]|\\\n)*?--shape )(\d+)',
+        lambda found: f'{found[1]}{_eighth(int(found[2]))}',
+        text,
+    )
     statements = re.split(r'(?<!\\)\n', text)
     return '\n'.join(_with_words(line, checkpoint_of) for line in statements)
 
@@ -127,6 +132,7 @@ def furnish(folder: Path) -> None:
     """Data, images and weights under the names that the pages use."""
     from vil_mm.models.conversion import convert_checkpoint
 
+    folder.mkdir()
     for name in ('configs', 'tools', 'docs', 'benchmarks'):
         (folder / name).symlink_to(ROOT / name)
     _draw_data(folder / 'data')

@@ -1,7 +1,7 @@
 """A Python that has imported everything: it runs each command in a fork of its own.
 
-`python warm.py SOCKET` listens there until its standard input is closed. ``CLIENT`` is the program
-that takes the place of `python` on the PATH of a page's commands.
+`python warm.py SOCKET` listens there until nobody can write to its standard input any more.
+``CLIENT`` is the program that takes the place of `python` on the PATH of a page's commands.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ def main(path: str) -> None:
     while True:
         line, _ = server.accept()
         message, streams, _, _ = socket.recv_fds(line, 1 << 20, 3)
+        if not message:  # somebody only asked whether this process is there
+            continue
         child = os.fork()
         if not child:
             _become(json.loads(message), streams)
