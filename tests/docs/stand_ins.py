@@ -2,7 +2,7 @@
 
 A command of a page runs as it is printed, but for these rules:
 
-- pixels: every size in a config (``SIZES``), and --shape of export.py and benchmark.py, is an eighth,
+- pixels: sizes in a config (``SIZES``), and --shape of export.py and benchmark.py, are an eighth,
   in whole patches, at least two of them; images, drawn, have 64 to 100 pixels a side;
 - runs: 2 updates of 2 images, validation after them, in this process; four images of each data set;
   so ``iter_160000.pth`` is ``iter_2.pth``;
