@@ -10,8 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # one of several processes, which share the cores
     torch.set_num_threads(1)
@@ -74,6 +76,53 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 visualizer = dict(name={name!r})
 """
 
+# an ImageNet recipe, every size of it shrunk
+TINY_CLASSIFIER = """
+_base_ = {base!r}
+work_dir = {work_dir!r}
+experiment_name = {name!r}
+model = dict(
+    backbone=dict(
+        arch=dict(_delete_=True, embed_dims=16, num_layers=4),
+        img_size=32,
+        patch_size=8,
+        drop_path_rate=0.5,
+    ),
+    head=dict(num_classes=3, in_channels=32),
+)
+data_preprocessor = dict(num_classes=3)
+val_evaluator = dict(topk=(1,))
+test_evaluator = val_evaluator
+train_pipeline = [
+    dict(type='SeedAugmentation'),
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='RandomResizedCrop', scale=32, backend='pillow', interpolation='bicubic'),
+    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
+    dict(type='ThreeAugment'),
+    dict(type='ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3),
+    dict(type='PackInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
+    dict(type='ResizeEdge', scale=32, edge='short', backend='pillow', interpolation='bicubic'),
+    dict(type='CenterCrop', crop_size=32),
+    dict(type='PackInputs'),
+]
+loader = dict(num_workers=0, persistent_workers=False, pin_memory=False)
+dataset = dict(data_root={data!r}, metainfo=dict(classes=['red', 'green', 'blue']))
+train_dataloader = dict(
+    batch_size=4, dataset=dict(pipeline=train_pipeline, **dataset), **loader
+)
+val_dataloader = dict(
+    batch_size=4, dataset=dict(pipeline=test_pipeline, **dataset), **loader
+)
+test_dataloader = val_dataloader
+train_cfg = dict(max_iters=4, val_interval=2)
+default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
+visualizer = dict(name={name!r})
+"""
+PHOTOGRAPHED = dict(n01440764=(220, 40, 30), n01443537=(40, 200, 60), n01484850=(30, 60, 210))
+
 
 @pytest.fixture(scope='session')
 def golden() -> Path:
@@ -110,6 +159,39 @@ def write_tiny_config(drawn_data: Path) -> Callable[[Path], Path]:
     return write
 
 
+@pytest.fixture(scope='session')
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noisy pictures of one colour a class, 40 to 60 pixels a side, in ImageNet's folders."""
+    root = tmp_path_factory.mktemp('imagenet')
+    random = np.random.default_rng(0)
+    for split, number in (('train', 4), ('val', 2)):
+        for wnid, colour in PHOTOGRAPHED.items():
+            folder = root / split / wnid
+            folder.mkdir(parents=True)
+            for i in range(number):
+                size = (*random.integers(40, 60, 2), 3)
+                noisy = np.clip(np.array(colour) + random.normal(0, 20, size), 0, 255)
+                Image.fromarray(noisy.astype(np.uint8)).save(folder / f'{wnid}_{i}.JPEG')
+    return root
+
+
+@pytest.fixture(scope='session')
+def write_tiny_classifier(photographs: Path) -> Callable[[Path], Path]:
+    """Writes ``tiny.py`` of a classifier into a folder, as ``write_tiny_config`` of a segmentor."""
+
+    def write(folder: Path) -> Path:
+        base = str(ROOT / 'configs' / 'vil_t_in1k_192_e800.py')
+        work_dir, name = str(folder / 'work'), f'tiny_{folder.name}'
+        text = TINY_CLASSIFIER.format(
+            base=base, work_dir=work_dir, name=name, data=str(photographs)
+        )
+        config = folder / 'tiny.py'
+        config.write_text(text)
+        return config
+
+    return write
+
+
 @pytest.fixture
 def tiny_config(tmp_path: Path, write_tiny_config: Callable[[Path], Path]) -> Path:
     """What ``write_tiny_config`` writes, in the test's own folder."""
@@ -133,14 +215,25 @@ def trained(
     What it printed is in ``screen.txt`` beside the config. Made once a test session, by the first
     of its processes that asks. Read only.
     """
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / 'trained'
+    return _train_once(tmp_path_factory.getbasetemp(), 'trained', write_tiny_config)
+
+
+@pytest.fixture(scope='session')
+def trained_classifier(
+    tmp_path_factory: pytest.TempPathFactory, write_tiny_classifier: Callable[[Path], Path]
+) -> Run:
+    """The same of a tiny classifier of three classes, at 32 pixels."""
+    return _train_once(tmp_path_factory.getbasetemp(), 'trained_classifier', write_tiny_classifier)
+
+
+def _train_once(base: Path, name: str, write_config: Callable[[Path], Path]) -> Run:
+    folder = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / name
     folder.mkdir(exist_ok=True)
     run = Run(folder / 'tiny.py', folder / 'work' / 'iter_4.pth', folder / 'work')
     with (folder / 'lock').open('w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not run.checkpoint.is_file():
-            _train(write_tiny_config(folder))
+            _train(write_config(folder))
     return run
 
 

@@ -13,15 +13,15 @@ from vil_mm.models.pretrained import CheckpointError
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])
-def test_all_weights_arrive(tiny_config: Path, tmp_path: Path, prefix: str) -> None:
-    cfg, path = read_config(str(tiny_config)), str(tmp_path / 'w.pth')
-    saved = {
-        key: torch.rand_like(x.float()) for key, x in load_model(cfg, None).state_dict().items()
-    }
-    torch.save({'state_dict': {f'{prefix}{key}': x for key, x in saved.items()}}, path)
+def test_all_weights_arrive(trained, tmp_path: Path, prefix: str) -> None:
+    """With the prefix, too, that DataParallel leaves."""
+    cfg, path = read_config(str(trained.config)), str(tmp_path / 'w.pth')
+    content = torch.load(trained.checkpoint, weights_only=False)
+    saved = content['state_dict']
+    torch.save(content | {'state_dict': {f'{prefix}{key}': x for key, x in saved.items()}}, path)
     loaded = load_model(cfg, path).state_dict()
-    assert all(torch.equal(loaded[key], x.to(loaded[key].dtype)) for key, x in saved.items())
+    assert all(torch.equal(loaded[key], x) for key, x in saved.items())
     saved.popitem()
-    torch.save({'state_dict': {f'{prefix}{key}': x for key, x in saved.items()}}, path)
+    torch.save(content | {'state_dict': {f'{prefix}{key}': x for key, x in saved.items()}}, path)
     with pytest.raises(CheckpointError, match='does not fit the model'):
         load_model(cfg, path)

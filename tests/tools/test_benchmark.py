@@ -12,8 +12,6 @@ import torch
 from PIL import Image
 
 import vil_mm
-from vil_mm.analysis.whole_model import build_model
-from vil_mm.engine.launch import read_config
 
 
 def test_benchmark(run_here, tiny_config, capsys) -> None:
@@ -24,11 +22,9 @@ def test_benchmark(run_here, tiny_config, capsys) -> None:
         assert re.search(rf'^{name} +\d', out, re.MULTILINE)
 
 
-def test_checkpoint_of_other_classes(run_here, tiny_config, tmp_path, capsys) -> None:
-    model = build_model(read_config(str(tiny_config)))
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'eight.pth')
+def test_checkpoint_of_other_classes(run_here, trained, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
-        run_here('benchmark.py', 'tiny.py', 'eight.pth', '--device', 'cpu',
+        run_here('benchmark.py', trained.config, trained.checkpoint, '--device', 'cpu',
                  '--cfg-options', 'model.decode_head.num_classes=5')  # fmt: skip
     printed = capsys.readouterr()
     assert stop.value.code == 2 and not printed.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,79 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[2]
-
-# an ImageNet recipe, every size of it shrunk
-TINY = """
-_base_ = {base!r}
-work_dir = {work_dir!r}
-experiment_name = {name!r}
-model = dict(
-    backbone=dict(
-        arch=dict(_delete_=True, embed_dims=16, num_layers=4),
-        img_size=32,
-        patch_size=8,
-        drop_path_rate=0.5,
-    ),
-    head=dict(num_classes=3, in_channels=32),
-)
-data_preprocessor = dict(num_classes=3)
-val_evaluator = dict(topk=(1,))
-test_evaluator = val_evaluator
-train_pipeline = [
-    dict(type='SeedAugmentation'),
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='RandomResizedCrop', scale=32, backend='pillow', interpolation='bicubic'),
-    dict(type='RandomFlip', prob=0.5, direction='horizontal'),
-    dict(type='ThreeAugment'),
-    dict(type='ColorJitter', brightness=0.3, contrast=0.3, saturation=0.3),
-    dict(type='PackInputs'),
-]
-test_pipeline = [
-    dict(type='LoadImageFromFile', imdecode_backend='pillow'),
-    dict(type='ResizeEdge', scale=32, edge='short', backend='pillow', interpolation='bicubic'),
-    dict(type='CenterCrop', crop_size=32),
-    dict(type='PackInputs'),
-]
-loader = dict(num_workers=0, persistent_workers=False, pin_memory=False)
-dataset = dict(data_root={data!r}, metainfo=dict(classes=['red', 'green', 'blue']))
-train_dataloader = dict(
-    batch_size=4, dataset=dict(pipeline=train_pipeline, **dataset), **loader
-)
-val_dataloader = dict(
-    batch_size=4, dataset=dict(pipeline=test_pipeline, **dataset), **loader
-)
-test_dataloader = val_dataloader
-train_cfg = dict(max_iters=4, val_interval=2)
-default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
-visualizer = dict(name={name!r})
-"""
-CLASSES = dict(n01440764=(220, 40, 30), n01443537=(40, 200, 60), n01484850=(30, 60, 210))
-
-
-@pytest.fixture(scope='module')
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Noisy pictures of one colour a class, 40 to 60 pixels a side, in ImageNet's folders."""
-    root = tmp_path_factory.mktemp('imagenet')
-    random = np.random.default_rng(0)
-    for split, number in (('train', 4), ('val', 2)):
-        for wnid, colour in CLASSES.items():
-            folder = root / split / wnid
-            folder.mkdir(parents=True)
-            for i in range(number):
-                size = (*random.integers(40, 60, 2), 3)
-                noisy = np.clip(np.array(colour) + random.normal(0, 20, size), 0, 255)
-                Image.fromarray(noisy.astype(np.uint8)).save(folder / f'{wnid}_{i}.JPEG')
-    return root
-
 
 @pytest.fixture
-def config(tmp_path: Path, photographs: Path) -> Path:
-    base = str(ROOT / 'configs' / 'vil_t_in1k_192_e800.py')
-    work_dir, name = str(tmp_path / 'work'), f'tiny_{tmp_path.name}'
-    text = TINY.format(base=base, work_dir=work_dir, name=name, data=str(photographs))
-    (tmp_path / 'tiny.py').write_text(text)
-    return tmp_path / 'tiny.py'
+def config(tmp_path: Path, write_tiny_classifier: Callable[[Path], Path]) -> Path:
+    return write_tiny_classifier(tmp_path)
 
 
 def scalars(work_dir: Path) -> list[dict]:
@@ -115,9 +47,12 @@ def test_train_then_test(config, run_here, tmp_path, photographs, capsys) -> Non
     pictures = sorted((tmp_path / 'pictures').glob('*.png'))
     assert len(pictures) == 6
     for picture in pictures:
-        colour = np.array(CLASSES[picture.name.split('_')[0]])
-        corner = np.array(Image.open(picture).convert('RGB'))[-4:, -4:].reshape(-1, 3).mean(0)
-        assert corner.argmax() == colour.argmax(), 'channels are in order'
+        (source,) = photographs.glob(f'val/*/{picture.name.split(".")[0]}.JPEG')
+        drawn, read = (
+            np.array(Image.open(path).convert('RGB'))[-4:, -4:].reshape(-1, 3).mean(0)
+            for path in (picture, source)
+        )
+        assert drawn.argmax() == read.argmax(), 'channels are in order'
 
 
 def test_resumed_run_ends_with_the_weights_of_one_that_was_not_killed(

@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 import vil_mm
-from vil_mm.analysis.whole_model import build_model
-from vil_mm.engine.launch import read_config
 
 
-def test_checkpoint(run_here, tiny_config, tmp_path, capsys) -> None:
+def test_checkpoint(run_here, trained, tmp_path, capsys) -> None:
     """Its matrix holds every labelled pixel, and its diagonal is the accuracy that was tested."""
-    model = build_model(read_config(str(tiny_config)))
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'random.pth')
-    run_here('test.py', 'tiny.py', 'random.pth', '--work-dir', 'tested', '--out', 'maps')
-    run_here('confusion_matrix.py', 'tiny.py', 'random.pth', '--out', 'a.json', '--top', '3')
+    config, checkpoint, _ = trained
+    run_here('test.py', config, checkpoint, '--work-dir', 'tested', '--out', 'maps')
+    run_here('confusion_matrix.py', config, checkpoint, '--out', 'a.json', '--top', '3')
     printed = capsys.readouterr().out
     assert 'taken for' in printed and 'written: tiny_confusion.png' in printed
     with Image.open(tmp_path / 'tiny_confusion.png') as picture:
         assert min(picture.size) > 800
-    run_here('confusion_matrix.py', 'tiny.py', 'maps', '--out', 'b.json', '--show-path', 'b.png')
+    run_here('confusion_matrix.py', config, 'maps', '--out', 'b.json', '--show-path', 'b.png')
     kept = [json.loads((tmp_path / f'{name}.json').read_text()) for name in 'ab']
     assert kept[0] == kept[1], 'from the checkpoint as from its label maps'
     matrix = np.array(kept[0]['matrix'])
@@ -34,41 +29,17 @@ def test_checkpoint(run_here, tiny_config, tmp_path, capsys) -> None:
     assert 100 * np.trace(matrix) / matrix.sum() == pytest.approx(accuracy, abs=0.01)
 
 
-# configs/vil_t_imagenette_cpu.py in small
-CLASSIFIER = """
-_base_ = {base!r}
-work_dir = {work_dir!r}
-experiment_name = {name!r}
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dims=16, num_layers=2), img_size=32, patch_size=8),
-    head=dict(in_channels=32),
-)
-test_dataloader = dict(
-    batch_size=16, num_workers=0, persistent_workers=False, dataset=dict(data_root={data!r})
-)
-visualizer = dict(name={name!r})
-"""
-
-
-@pytest.mark.slow
-def test_classifier(run_here, test_data, tmp_path, capsys) -> None:
-    """The matrix holds every image of ten classes, from a checkpoint as from its predictions."""
-    base = str(vil_mm.CONFIG_DIR / 'vil_t_imagenette_cpu.py')
-    data = str(test_data / 'imagenette_mini')
-    work_dir, name = str(tmp_path / 'work'), f'tiny_{tmp_path.name}'
-    text = CLASSIFIER.format(base=base, work_dir=work_dir, name=name, data=data)
-    (tmp_path / 'cls.py').write_text(text)
-    model = build_model(read_config(str(tmp_path / 'cls.py')))
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'random.pth')
-    run_here('test.py', 'cls.py', 'random.pth', '--out', 'tested')
-    run_here('confusion_matrix.py', 'cls.py', 'random.pth', '--out', 'a.json', '--title', 'x')
-    assert 'written: cls_confusion.png' in capsys.readouterr().out
-    run_here('confusion_matrix.py', 'cls.py', 'tested/predictions.pkl', '--out', 'b.json')
+def test_classifier(run_here, trained_classifier, tmp_path, capsys) -> None:
+    """The matrix holds every image of the classes, from a checkpoint as from its predictions."""
+    config, checkpoint, _ = trained_classifier
+    run_here('test.py', config, checkpoint, '--work-dir', 'tested', '--out', 'found')
+    run_here('confusion_matrix.py', config, checkpoint, '--out', 'a.json', '--title', 'x')
+    assert 'written: tiny_confusion.png' in capsys.readouterr().out
+    run_here('confusion_matrix.py', config, 'found/predictions.pkl', '--out', 'b.json')
     kept = [json.loads((tmp_path / f'{name}.json').read_text()) for name in 'ab']
     assert kept[0] == kept[1]
-    images = [len(list(folder.iterdir())) for folder in sorted(Path(data, 'val').iterdir())]
-    assert np.array(kept[0]['matrix']).sum(axis=1).tolist() == images
-    assert len(kept[0]['classes']) == 10
+    assert np.array(kept[0]['matrix']).sum(axis=1).tolist() == [2, 2, 2]
+    assert kept[0]['classes'] == ['red', 'green', 'blue']
 
 
 @pytest.mark.parametrize(

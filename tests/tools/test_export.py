@@ -53,11 +53,12 @@ def classifier(tmp_path: Path) -> Path:
 
 
 def test_program_of_a_segmentor(segmentor, run_here, tmp_path, capsys):
-    torch.manual_seed(0)
-    model = load_model(read_config(str(segmentor)), None)
-    torch.save({'state_dict': model.state_dict()}, tmp_path / 'w.pth')
+    run_here('train.py', segmentor, '--no-validate', '--cfg-options', 'train_cfg.max_iters=2')
+    checkpoint = tmp_path / 'work' / 'iter_2.pth'
+    model = load_model(read_config(str(segmentor)), str(checkpoint))
+    capsys.readouterr()
     options = ['--format', 'torch-export', '--shape', 32, 48, '--out', 'new/m.pt2']
-    run_here('export.py', segmentor, 'w.pth', *options)
+    run_here('export.py', segmentor, checkpoint, *options)
     printed = capsys.readouterr().out
     assert re.search(r'^input     images \(batch, 3, 32, 48\) float32: RGB images', printed, re.M)
     assert re.search(r'^mLSTM     parallel form$', printed, re.M)

@@ -9,18 +9,6 @@ import mmcv
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.registry import MODELS, DefaultScope
-
-import vil_mm
-
-CLASSIFIER = """
-_base_ = {base!r}
-model = dict(
-    backbone=dict(arch=dict(_delete_=True, embed_dims=16, num_layers=2), img_size=64),
-    head=dict(in_channels=32),
-)
-"""
 
 
 @pytest.fixture
@@ -84,18 +72,14 @@ def test_what_cannot_be_read_or_written(
     assert not (tmp_path / 'out').exists()
 
 
-def test_classifier(run_here, tmp_path, capsys) -> None:
-    config = tmp_path / 'classifier.py'
-    config.write_text(CLASSIFIER.format(base=str(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py')))
-    cfg = Config.fromfile(config)
-    with DefaultScope.overwrite_default_scope('mmpretrain'):
-        torch.save(MODELS.build(cfg.model).state_dict(), tmp_path / 'weights.pth')
+def test_classifier(run_here, trained_classifier, tmp_path, capsys) -> None:
+    config, checkpoint, _ = trained_classifier
     (image,) = write_images(tmp_path / 'images', 1)
-    run_here('image_demo.py', image, config, 'weights.pth', '--out', 'out', '--side-by-side')
+    run_here('image_demo.py', image, config, checkpoint, '--out', 'out', '--side-by-side')
     assert capsys.readouterr().out.splitlines()[-1] == 'out/0.png'
     assert cv2.imread('out/0.png').shape == (40, 128, 3)
     with pytest.raises(SystemExit) as stopped:
-        run_here('image_demo.py', image, config, 'weights.pth', '--out', 'out', '--full-size')
+        run_here('image_demo.py', image, config, checkpoint, '--out', 'out', '--full-size')
     assert stopped.value.code == 2
 
 

@@ -7,12 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
 import vil_mm
-from vil_mm.analysis.subject import load_model
-from vil_mm.engine.launch import read_config
 
 CLASSIFIER = """
 _base_ = {base!r}
@@ -32,14 +29,6 @@ def images(drawn_data: Path) -> Path:
 
 
 @pytest.fixture
-def weights(tiny_config: Path) -> Path:
-    torch.manual_seed(0)
-    path = tiny_config.parent / 'weights.pth'
-    torch.save({'state_dict': load_model(read_config(str(tiny_config)), None).state_dict()}, path)
-    return path
-
-
-@pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     path = tmp_path / 'classifier.py'
     path.write_text(CLASSIFIER.format(base=str(vil_mm.CONFIG_DIR / 'vil_t_imagenette_cpu.py')))
@@ -53,8 +42,8 @@ def is_picture(path: Path) -> bool:
         )
 
 
-def test_features_of_a_folder(tiny_config, weights, images, run_here, tmp_path, capsys):
-    run_here('visualize.py', 'features', images, tiny_config, weights, '--out', 'new/f.png')
+def test_features_of_a_folder(trained, images, run_here, tmp_path, capsys):
+    run_here('visualize.py', 'features', images, *trained[:2], '--out', 'new/f.png')
     assert capsys.readouterr().out.splitlines()[-1] == 'new/f.png'
     assert is_picture(tmp_path / 'new' / 'f.png')
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['f.png']
@@ -75,16 +64,16 @@ def test_receptive_fields_are_printed(tiny_config, images, run_here, tmp_path, c
     assert is_picture(tmp_path / 'r.png')
 
 
-def test_decay(tiny_config, weights, images, run_here, tmp_path):
+def test_decay(trained, images, run_here, tmp_path):
     image = sorted(images.iterdir())[0]
     options = ['--token', 1, 2, *SMALL, '--out', 'd.png']
-    run_here('visualize.py', 'decay', image, tiny_config, weights, *options)
+    run_here('visualize.py', 'decay', image, *trained[:2], *options)
     assert is_picture(tmp_path / 'd.png')
 
 
-def test_errors_on_the_test_data(tiny_config, weights, run_here, tmp_path, capsys):
+def test_errors_on_the_test_data(trained, run_here, tmp_path, capsys):
     options = ['--index', 0, 2, '--out', 'e.png']
-    run_here('visualize.py', 'errors', tiny_config, weights, *options)
+    run_here('visualize.py', 'errors', *trained[:2], *options)
     *lines, last = capsys.readouterr().out.splitlines()
     scores = [x for x in lines if re.fullmatch(r'\S+: mIoU [\d.]+ %, [\d.]+ % of .* right', x)]
     assert len(scores) == 2 and last == 'e.png'

@@ -127,23 +127,22 @@ def test_the_image_is_never_normalised_whole(tiny_config, monkeypatch) -> None:
     assert set(seen) == {(3, 64, 64)}
 
 
-def test_apis_of_mmseg(tiny_config, drawn_data, tmp_path) -> None:
+def test_apis_of_mmseg(trained, drawn_data, tmp_path) -> None:
     """A config that names the segmentor works in mmseg's functions, from a path."""
-    config = tiny_config.with_name('tiled.py')
+    config = tmp_path / 'tiled.py'
     config.write_text(
-        "_base_ = './tiny.py'\nmodel = dict(type='TiledEncoderDecoder', data_preprocessor=dict("
+        f'_base_ = {str(trained.config)!r}\n'
+        "model = dict(type='TiledEncoderDecoder', data_preprocessor=dict("
         "test_cfg=None), test_cfg=dict(_delete_=True, mode='tiled', crop_size=(64, 64), "
         'stride=(43, 43)))\n'
     )
-    model = init_model(str(config), device='cpu')
+    model = init_model(str(config), str(trained.checkpoint), device='cpu')
     path = sorted((drawn_data / 'images' / 'validation').iterdir())[0]
     image = cv2.imread(str(path))
     labels = inference_model(model, image).pred_sem_seg.data
     assert labels.shape == (1, *image.shape[:2]) and labels.dtype == torch.uint8
-    weights = tmp_path / 'weights.pth'
-    torch.save({'state_dict': model.state_dict(), 'meta': {}}, weights)
     inferencer = MMSegInferencer(
-        str(config), str(weights), device='cpu', classes=[str(i) for i in range(8)],
+        str(config), str(trained.checkpoint), device='cpu', classes=[str(i) for i in range(8)],
         palette=[[i, i, i] for i in range(8)],
     )  # fmt: skip
     found = inferencer(str(path), out_dir=str(tmp_path / 'out'), return_vis=True, show=False)
