@@ -160,7 +160,11 @@ def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
             if target is not None:
                 sample.set_gt_label(target)
             return universal.visualize_cls(
-                _rgb(image), sample, classes=classes, draw_pred=False, resize=min(height, CLASS_SIDE)
+                _rgb(image),
+                sample,
+                classes=classes,
+                draw_pred=False,
+                resize=min(height, CLASS_SIDE),
             )
 
         return draw
