@@ -11,7 +11,6 @@ from mmengine.config import Config
 from PIL import Image
 
 from vil_mm.analysis import compare, model_speed, speed
-from vil_mm.analysis import compare
 from vil_mm.analysis.compare import compare_models, plot_comparison, table
 from vil_mm.analysis.flops import count_flops
 from vil_mm.analysis.model_speed import Setting, describe, measure_model
