@@ -1,8 +1,8 @@
 """From an image to features to a segmentation, step by step.
 
-    python docs/figures/walk_through.py CHECKPOINT OUT.png
+    python docs/figures/walk_through.py [CHECKPOINT OUT.png]
 
-CHECKPOINT is of `make demo`: work_dirs/upernet_vil_t_drawn/iter_240.pth
+By default from the checkpoint of `make demo` to walk_through.png.
 """
 
 import sys
@@ -18,7 +18,10 @@ from matplotlib.figure import Figure
 from vil_mm.apis import SegInferencer
 from vil_mm.datasets import draw_dataset
 
-checkpoint, out = sys.argv[1:]
+checkpoint, out = sys.argv[1:] or (
+    'work_dirs/upernet_vil_t_drawn/iter_240.pth',
+    'walk_through.png',
+)
 
 # 1. an image that the model has not seen: uint8, (H, W, 3)
 folder = Path(tempfile.mkdtemp())

@@ -67,6 +67,29 @@ def test_modes(cfg, tmp_path, monkeypatch, mode, parts) -> None:
     assert mode == 'pipeline' or titles[-1] == 'transformed, 64 x 64'
 
 
+@pytest.mark.parametrize('mode', ['concat', 'pipeline'])
+def test_steps_share_a_page_that_fits_a_screen(cfg, tmp_path, monkeypatch, mode) -> None:
+    """Whatever their sizes: titles of one size, images of one height."""
+    sizes, heights = [], []
+    titled, resized = module._titled, module._resized
+    monkeypatch.setattr(module, '_titled', lambda *args: (sizes.append(args[2]), titled(*args))[1])
+    monkeypatch.setattr(
+        module, '_resized', lambda *args: (heights.append(args[1]), resized(*args))[1]
+    )
+    (file,) = browse(cfg, tmp_path / mode, mode=mode, number=1)
+    height, width, _ = cv2.imread(str(file)).shape
+    assert width <= module.SCREEN[0] and height <= module.SCREEN[1]
+    assert width > module.SCREEN[0] / 2 or height > module.SCREEN[1] / 2, 'and fill it'
+    assert len(set(sizes)) == 1 and heights[-2] == heights[-1]
+
+
+def test_labels_keep_their_values_when_a_step_is_resized() -> None:
+    labels = np.array([[0, 255], [7, 3]])
+    image, resized = module._resized((np.zeros((2, 2, 3), np.uint8), labels), 64)
+    assert image.shape == (64, 64, 3) and resized.shape == (64, 64)
+    assert set(np.unique(resized)) == {0, 3, 7, 255}
+
+
 def test_classifier(tmp_path) -> None:
     for name, colour in (('cat', (255, 0, 0)), ('dog', (0, 0, 255))):
         (tmp_path / 'set' / name).mkdir(parents=True)

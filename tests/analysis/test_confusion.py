@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vil_mm.analysis import confusion as module
 from vil_mm.analysis.confusion import (
     classifier_confusion,
     confusion_of,
@@ -93,11 +94,35 @@ def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
 def test_picture_grows_with_the_classes(tmp_path, classes, least) -> None:
     matrix = np.random.default_rng(0).integers(0, 9, (classes, classes))
     names = [f'class number {i}' for i in range(classes)]
-    path = plot_confusion(matrix, names, tmp_path / 'new' / 'matrix.png')
+    path = plot_confusion(matrix, names, tmp_path / 'new' / 'matrix.png', title='run')
     with Image.open(path) as picture:
         assert picture.size[0] > least
 
 
 def test_unknown_colour_map(tmp_path) -> None:
     with pytest.raises(ValueError, match='no colour map'):
-        plot_confusion(MATRIX, ['a', 'b', 'c'], tmp_path / 'm.png', cmap='muddy')
+        plot_confusion(MATRIX, ['a', 'b', 'c'], tmp_path / 'm.png', title='run', cmap='muddy')
+
+
+@pytest.mark.parametrize('classes', [8, 40])
+def test_all_can_be_read(tmp_path, monkeypatch, classes) -> None:
+    """Title and axes are inside the picture; of many classes the worst pairs stand beside it."""
+    figures = []
+    monkeypatch.setattr(module, 'save_figure', lambda figure, *_, **__: figures.append(figure))
+    matrix = np.random.default_rng(0).integers(1, 9, (classes, classes))
+    matrix[3, 5] = 100
+    names = [f'class number {i}' for i in range(classes)]
+    plot_confusion(matrix, names, tmp_path / 'm.png', title='my_run, iter_4.pth')
+    (figure,) = figures
+    figure.canvas.draw()
+    matrix_axes, beside = figure.axes[0], figure.axes[1]
+    assert figure.get_suptitle() == 'my_run, iter_4.pth'
+    texts = [*figure.texts, matrix_axes.xaxis.label, matrix_axes.yaxis.label, *beside.texts]
+    page = figure.bbox.padded(1)
+    for text in texts:
+        box = text.get_window_extent()
+        assert page.contains(*box.min) and page.contains(*box.max), text.get_text()
+    listed = [text.get_text() for text in beside.texts]
+    assert len(listed) == (0 if classes == 8 else module.LISTED)
+    if listed:
+        assert listed[0].endswith('class number 3 → class number 5')

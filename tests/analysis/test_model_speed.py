@@ -215,3 +215,25 @@ def test_time_is_that_of_the_call() -> None:
     calls = []
     assert timer_of('cpu')(lambda: calls.append(1)) >= 0 and calls == [1]
     assert take_turns({'a': lambda: None}, 0, 'cpu')['a'] < 1e-3
+
+
+@pytest.mark.parametrize('values', [(430.0, 1060.0), (29.0, 65.0), (100.0, 103.0), (7.0, 7.0)])
+@pytest.mark.parametrize('factor', [1, 40, 2000])
+def test_both_axes_have_numbers(tmp_path, monkeypatch, values, factor) -> None:
+    figures = []
+    monkeypatch.setattr(compare, 'save_figure', lambda figure, _: figures.append(figure))
+    rows = [
+        dict(config='a', side=side, ms=value, peak_MiB=value)
+        for side, value in zip((64, 96), (values[0], factor * values[1]), strict=True)
+    ]
+    plot_comparison(rows, Setting(repeat=1), tmp_path / 'c.png')
+    figures[0].canvas.draw()
+    for axes in figures[0].axes:
+        low, high = axes.get_ylim()
+        shown = [
+            label.get_text()
+            for label, place in zip(axes.get_yticklabels(), axes.get_yticks(), strict=True)
+            if low <= place <= high and label.get_text()
+        ]
+        assert len(shown) >= 2, shown
+        assert [label.get_text() for label in axes.get_xticklabels()] == ['64', '96']

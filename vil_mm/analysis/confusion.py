@@ -203,13 +203,13 @@ def plot_confusion(
     few = len(classes) <= VALUES_UP_TO
     side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if few else 1))
     heading = max(11.0, 0.9 * side)  # large pictures are looked at from afar, too
-    figure = new_figure(side * (1 if few else 1.45) + 1, side)
-    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 0.001 if few else 0.4)).subplots()
+    figure = new_figure(side + 1 if few else 1.35 * side, side)
+    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 0.001 if few else 0.3)).subplots()
     image = _draw_shares(left, normalise(matrix), classes, cmap, heading)
-    left.set_title(title, loc='left', fontweight='bold', fontsize=1.1 * heading)
+    figure.suptitle(title, x=0.01, ha='left', fontweight='bold', fontsize=1.1 * heading)
     if few or include_values:
         _write_values(image, fontsize=8 if few else 4)
-    bar = figure.colorbar(image, ax=left, fraction=0.04, pad=0.01)
+    bar = figure.colorbar(image, ax=left, fraction=0.03, pad=0.01, shrink=0.8)
     bar.set_label('share of the true class (%)', fontsize=heading)
     bar.ax.tick_params(labelsize=0.8 * heading)
     right.axis('off')
