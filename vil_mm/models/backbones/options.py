@@ -21,20 +21,24 @@ ARCHS = {
 }
 
 
+class OptionError(ValueError):
+    """An option of a backbone is of the wrong kind or out of its range."""
+
+
 def read_choice(name: str, value: object, choices: Sequence[object]) -> object:
     """The choice that equals a value, in its own type."""
     if isinstance(value, int | str | np.integer) and not isinstance(value, bool):
         for choice in choices:
             if choice == value:
                 return choice
-    raise ValueError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
+    raise OptionError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
 
 
 def read_int(name: str, value: object, least: int = 1) -> int:
     """A whole number: an int, or one of NumPy or PyTorch."""
     number = _index(value)
     if number is None or number < least:
-        raise ValueError(
+        raise OptionError(
             f'VisionLSTM: {name}={value!r}, expected a whole number of at least {least}'
         )
     return number
@@ -44,7 +48,7 @@ def read_side(name: str, value: object) -> int:
     """The side of a square: a number, or two equal ones."""
     sides = _sides(value)
     if len(set(sides)) != 1 or len(sides) > 2:
-        raise ValueError(
+        raise OptionError(
             f'VisionLSTM: {name}={value!r}, expected one number or two equal ones: patches are '
             'square'
         )
@@ -55,7 +59,7 @@ def read_flag(name: str, value: object) -> bool:
     """True or False; a text such as 'False' would count as true."""
     if isinstance(value, bool | np.bool_) or _index(value) in (0, 1):
         return bool(value)
-    raise ValueError(f'VisionLSTM: {name}={value!r}, expected True or False')
+    raise OptionError(f'VisionLSTM: {name}={value!r}, expected True or False')
 
 
 def read_rate(name: str, value: object) -> float:
@@ -65,7 +69,7 @@ def read_rate(name: str, value: object) -> float:
     except (TypeError, ValueError):
         rate = float('nan')
     if not 0 <= rate < 1:
-        raise ValueError(
+        raise OptionError(
             f'VisionLSTM: {name}={value!r}, a drop path rate must be at least 0 and below 1'
         )
     return rate
@@ -76,10 +80,10 @@ def read_arch(arch: str | Mapping[str, int]) -> tuple[int, int]:
     if not isinstance(arch, Mapping):
         arch = ARCHS[read_choice('arch', arch, tuple(ARCHS))]
     if set(arch) != {'embed_dims', 'num_layers'}:
-        raise ValueError(f'arch needs exactly embed_dims and num_layers, got {sorted(arch)}')
+        raise OptionError(f'arch needs exactly embed_dims and num_layers, got {sorted(arch)}')
     dims, layers = (_index(arch[key]) for key in ('embed_dims', 'num_layers'))
     if dims is None or layers is None or dims < 4 or dims % 4 or layers < 1:
-        raise ValueError(
+        raise OptionError(
             'arch needs embed_dims divisible by 4 and num_layers >= 1, got '
             f'{arch["embed_dims"]} and {arch["num_layers"]}'
         )
@@ -92,7 +96,7 @@ def read_out_indices(out_indices: int | Iterable[int], num_blocks: int) -> tuple
     indices = [None if i is None else i + num_blocks if i < 0 else i for i in map(_index, asked)]
     in_range = all(i is not None and 0 <= i < num_blocks for i in indices)
     if not indices or not in_range or sorted(set(indices)) != indices:
-        raise ValueError(
+        raise OptionError(
             f'out_indices must be ascending block numbers below {num_blocks} (or negative, counted '
             f'from the last), got {out_indices}'
         )
@@ -103,10 +107,12 @@ def read_grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]
     """Patches by height and width of an image size: a side, or height and width."""
     sides = [_index(side) for side in _sides(img_size)]
     if len(sides) not in (1, 2) or None in sides:
-        raise ValueError(f'VisionLSTM: img_size={img_size!r}, expected a side in pixels, or (H, W)')
+        raise OptionError(
+            f'VisionLSTM: img_size={img_size!r}, expected a side in pixels, or (H, W)'
+        )
     height, width = sides[0], sides[-1]
     if min(height, width) < patch_size or height % patch_size or width % patch_size:
-        raise ValueError(f'img_size {img_size} is not a multiple of the patch size {patch_size}')
+        raise OptionError(f'img_size {img_size} is not a multiple of the patch size {patch_size}')
     return height // patch_size, width // patch_size
 
 

@@ -24,6 +24,7 @@ from vil_mm.layers import (
 )
 from vil_mm.mlstm import BACKENDS
 from vil_mm.models.backbones.options import (
+    OptionError,
     read_arch,
     read_choice,
     read_flag,
@@ -112,7 +113,7 @@ class VisionLSTM(BaseModule):
             file of this package or an official one and fails if a weight is missing.
 
     Raises:
-        ValueError: An option is out of its range.
+        OptionError: An option is of the wrong kind or out of its range; it is a ValueError.
     """
 
     def __init__(
@@ -146,7 +147,7 @@ class VisionLSTM(BaseModule):
         self.out_indices = read_out_indices(out_indices, num_blocks)
         self.frozen_stages = read_int('frozen_stages', frozen_stages, least=-1)
         if self.frozen_stages > num_blocks:
-            raise ValueError(f'frozen_stages must be in [-1, {num_blocks}], got {frozen_stages}')
+            raise OptionError(f'frozen_stages must be in [-1, {num_blocks}], got {frozen_stages}')
 
         patch_size = read_side('patch_size', patch_size)
         stride = patch_size if stride is None else read_side('stride', stride)
@@ -285,7 +286,7 @@ class VisionLSTM(BaseModule):
 
 def _check_sequence(version: int, traversal: str) -> None:
     if version != 1 or not TRAVERSALS[traversal].by_rows_only:
-        raise ValueError(
+        raise OptionError(
             "VisionLSTM: out_type='middle_cls' makes the tokens a sequence that is no grid; it "
             f'needs version=1 and scans by rows, got version={version}, traversal={traversal!r}'
         )
