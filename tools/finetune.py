@@ -1,6 +1,7 @@
 """Train a segmentor on your own photos and masks: look, recode, split, train, compare.
 
-    python tools/finetune.py --images PHOTOS --masks MASKS --classes background crack --from CHECKPOINT
+    python tools/finetune.py --images PHOTOS --masks MASKS --classes background crack \\
+        --from CHECKPOINT
 
 docs/own_data.md says which masks and names are understood, and by which rules.
 """

@@ -221,8 +221,8 @@ def _guess(found: Survey, classes: Sequence[str]) -> dict[int, int] | None:
     if num == 2 and codes == [0, 255]:
         return in_order
     if set(labels) <= set(range(num)):
-        # three values 0, 1 and 255 for three classes: is 255 the third, or none?
-        unclear = len(codes) == num and IGNORE_INDEX in codes
+        # 0, 1 and 255 for three classes, or 0 and 255: is 255 a class, or none?
+        unclear = IGNORE_INDEX in codes and (len(codes) == num or len(labels) == 1)
         return None if unclear else {**{i: i for i in range(num)}, **_ignored(codes)}
     if len(codes) == num:
         return in_order
@@ -285,6 +285,6 @@ def _strangers(codes: Counter[int], strangers: Sequence[int], kind: str) -> str:
     texts = [_with_share(code, codes, total, kind) for code in common]
     more = f' and {len(strangers) - SHOWN} more' if len(strangers) > SHOWN else ''
     return (
-        f'the masks hold values that --values does not name: {", ".join(texts)}{more}; give them to '
-        f'a class (CLASS=VALUE,VALUE), to {IGNORE}, or to all others: CLASS={REST}'
+        f'the masks hold values that --values does not name: {", ".join(texts)}{more}; give them '
+        f'to a class (CLASS=VALUE,VALUE), to {IGNORE}, or to all others: CLASS={REST}'
     )

@@ -148,7 +148,7 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval={v
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-work_dir = '{{{{ fileDirname }}}}/run'  # logs and checkpoints; the best one on the validation photos
+work_dir = '{{{{ fileDirname }}}}/run'  # logs and checkpoints, of the best validation too
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval={log_interval}, log_metric_by_epoch=False),

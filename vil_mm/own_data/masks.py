@@ -96,7 +96,8 @@ def read_codes(image: Image.Image, kind: str) -> np.ndarray:
     """
     if kind == PALETTE:
         return np.asarray(image).astype(np.int64)
-    plain = _plain(image)
+    # a palette's greys in order are values, of others the colours are what one sees
+    plain = image.convert('RGB') if image.mode == 'P' and kind == COLOUR else _plain(image)
     if kind == GREY:
         values = np.asarray(plain)
         return values.astype(np.int64) if values.ndim == 2 else values[..., 0].astype(np.int64)
@@ -181,7 +182,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 def count(codes: np.ndarray) -> Counter[int]:
     """Pixels of every code."""
-    if 0 <= codes.min() and codes.max() < 1 << 16:  # many times faster
+    if codes.min() >= 0 and codes.max() < 1 << 16:  # many times faster
         counts = np.bincount(codes.ravel())
         values = np.flatnonzero(counts)
         counts = counts[values]

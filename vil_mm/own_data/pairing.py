@@ -136,7 +136,8 @@ def _key(path: Path, folder: Path, words: set[str] | None) -> Key:
     parents = [SPLITS.get(part, part) for part in parents]
     if words is None:
         return *parents, path.stem.casefold()
-    return *parents, *(word for word in _words(path.stem) if word not in words)
+    key = (*parents, *(word for word in _words(path.stem) if word not in words))
+    return key or (path.stem.casefold(),)
 
 
 def _match(

@@ -122,6 +122,8 @@ def best_checkpoint(run: Path) -> Path:
 
 def _test(cfg: Config, checkpoint: Path, pictures: Path) -> np.ndarray:
     cfg.work_dir = str(Path(cfg.work_dir) / 'test')
+    # of the same name it would be the visualizer of the training, which draws elsewhere
+    cfg.visualizer.name = f'pictures of {checkpoint}'
     prepare_testing(cfg, str(checkpoint), show_dir=str(pictures))
     areas = CollectAreas(len(cfg.classes))
     runner = build_runner(cfg)
