@@ -11,26 +11,29 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-NEW = 'work_dirs/own_data'
+from command_line import Parser, existing, main, one_line_errors, positive
+
+OUT = 'work_dirs/own_data'
 MANY = 100  # pairs, from which looking at them takes long enough for a progress bar
 
 
-def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--images', required=True, metavar='FOLDER', help='photos; subfolders '
-                        'train and val, if there are such, are the split')  # fmt: skip
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        '--masks', required=True, metavar='FOLDER', help='masks, named as the photos'
+        '--images',
+        required=True,
+        type=folder,
+        metavar='FOLDER',
+        help='photos; subfolders train and val, if there are such, are the split',
+    )
+    parser.add_argument(
+        '--masks', required=True, type=folder, metavar='FOLDER', help='masks, named as the photos'
     )
     parser.add_argument(
         '--classes',
         nargs='+',
         metavar='NAME',
-        help='in the order of the values; the background too',
+        help='in the order of the values, the background too',
     )
     parser.add_argument(
         '--values',
@@ -42,16 +45,13 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument(
         '--from',
         dest='start',
+        type=existing('checkpoint'),
         metavar='CHECKPOINT',
-        help='weights to start from: of a segmentor, of an ImageNet classifier, or an official '
-        'file of the backbone; default: none, which needs many photos and a GPU',
+        help="weights to start from: a segmentor's, an ImageNet classifier's, or an official file "
+        'of the backbone; default: none, which needs many photos and a GPU',
     )
     parser.add_argument(
-        '--out',
-        type=Path,
-        default=Path(NEW),
-        metavar='FOLDER',
-        help=f'what is made; default: {NEW}',
+        '--out', type=Path, default=Path(OUT), metavar='FOLDER', help=f'to make; default: {OUT}'
     )
     parser.add_argument(
         '--prepare-only', action='store_true', help='write masks, lists and config; do not train'
@@ -59,42 +59,44 @@ def parse_args() -> tuple[argparse.ArgumentParser, argparse.Namespace]:
     parser.add_argument(
         '--skip-unpaired',
         action='store_true',
-        help='leave out photos without mask, and masks without photo',
+        help='leave out photos without a mask and masks without a photo',
     )
     parser.add_argument('--seed', type=int, default=0, help='of the split and the training')
     sizes = parser.add_argument_group('instead of what is chosen by device and data')
-    sizes.add_argument('--iters', type=int, metavar='N', help='updates')
-    sizes.add_argument('--batch-size', type=int, metavar='N', help='photos an update')
-    sizes.add_argument('--crop', type=int, nargs=2, metavar=('ROWS', 'COLUMNS'))
-    args = parser.parse_args()
-    _check(parser, args)
-    return parser, args
+    sizes.add_argument('--iters', type=at_least_two, metavar='N', help='updates')
+    sizes.add_argument('--batch-size', type=at_least_two, metavar='N', help='photos an update')
+    sizes.add_argument(
+        '--crop', type=patches, nargs=2, metavar=('ROWS', 'COLUMNS'), help='pixels, of training'
+    )
+    return parser
 
 
-def _check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """What can be seen before torch is imported, which takes seconds."""
-    for option in ('images', 'masks'):
-        if not Path(getattr(args, option)).is_dir():
-            parser.error(
-                f'--{option} {getattr(args, option)}: no such folder (looked from {Path.cwd()})'
-            )
-    if args.start and not Path(args.start).is_file():
-        parser.error(f'--from {args.start}: no such file (looked from {Path.cwd()})')
-    if args.iters is not None and args.iters < 2:
-        parser.error('--iters has to be 2 or more')
-    if args.batch_size is not None and args.batch_size < 2:
-        parser.error('--batch-size has to be 2 or more: batch norm cannot learn from one photo')
-    if args.crop and any(side < 16 or side % 16 for side in args.crop):
-        parser.error('--crop has to be multiples of 16, the side of a patch')
+def folder(text: str) -> str:
+    """A folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f'no such folder: {text} (looked from {Path.cwd()})')
+    return text
 
 
-def main() -> None:
-    parser, args = parse_args()
-    import vil_mm  # noqa: F401  registers models, data sets and hooks
-    from vil_mm.engine.cli import LazyBar
-    from vil_mm.engine.optim import TrainingDivergedError
+def at_least_two(text: str) -> int:
+    """Batch norm cannot learn from one photo, nor a schedule fall within one update."""
+    if positive(text) < 2:
+        raise argparse.ArgumentTypeError('expected 2 or more')
+    return int(text)
+
+
+def patches(text: str) -> int:
+    """A side of whole patches."""
+    if positive(text) % 16:
+        raise argparse.ArgumentTypeError(f'expected a multiple of 16, got {text}')
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.analysis.progress import LazyBar
+    from vil_mm.engine.processes import build_runner
     from vil_mm.own_data import Wishes, prepare
-    from vil_mm.own_data.run import evaluate, train
+    from vil_mm.own_data.run import evaluate, ready_to_train
 
     wishes = Wishes(
         images=args.images,
@@ -108,21 +110,18 @@ def main() -> None:
         crop_size=args.crop,
         batch_size=args.batch_size,
     )
-    try:
-        bar = LazyBar()
-        config = prepare(wishes, args.out, progress=lambda n: n > MANY and bar(n))
+    bar = LazyBar()
+    with one_line_errors(OSError, ValueError):
+        config = prepare(wishes, args.out, progress=lambda total: total > MANY and bar(total))
         print(f'config   {config}', flush=True)
         if args.prepare_only:
             print(f'train    python tools/train.py {config}')
             return
-        train(config)
-        result = evaluate(config)
-    except (OSError, ValueError) as error:
-        parser.exit(2, f'{parser.prog}: {error}\n')
-    except TrainingDivergedError as error:
-        parser.exit(1, f'{parser.prog}: {error}\n')
+        cfg = ready_to_train(config)
+    build_runner(cfg).train()
+    result = evaluate(config)
     print('', *result.lines(), sep='\n')
-    print(f'pictures   {result.pictures} (photo, mask, prediction)')
+    print(f'\npictures   {result.pictures} (photo, mask, prediction)')
     print(f'config     {config}')
     print(f'checkpoint {result.checkpoint}')
     print(
@@ -131,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-    main()
+    main(parser_of(), run, expected=())  # what goes wrong in a run keeps its traceback

@@ -38,7 +38,9 @@ def test_pairs(tmp_path, photos, masks):
     got = {(x.image.name, x.mask.name, x.image.parent.name) for x in found.pairs}
     assert len(found.pairs) == len(photos) and not found.unpaired
     wanted = zip(photos, masks, strict=True)
-    assert got == {(Path(p).name, Path(m).name, (tmp_path / 'p' / p).parent.name) for p, m in wanted}
+    assert got == {
+        (Path(p).name, Path(m).name, (tmp_path / 'p' / p).parent.name) for p, m in wanted
+    }
 
 
 def test_a_stray_file_does_not_hide_the_pattern(tmp_path):

@@ -10,9 +10,9 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.registry import DefaultScope
 from mmseg.registry import DATASETS
+from own_data.conftest import labels_of
 from PIL import Image
 
-from own_data.conftest import labels_of
 from vil_mm.own_data import Wishes, prepare
 
 BW = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
@@ -196,7 +196,7 @@ def test_the_same_again_keeps_the_config(write_set, tmp_path):
     config.write_text(config.read_text() + '# mine\n')
     _, said = prepared(folders, tmp_path / 'out')
     assert config.read_text().endswith('# mine\n') and 'is kept as it is' in said[0]
-    with pytest.raises(ValueError, match=r"was made with seed 0, not 1: choose another folder"):
+    with pytest.raises(ValueError, match=r'was made with seed 0, not 1: choose another folder'):
         prepared(folders, tmp_path / 'out', seed=1)
 
 
@@ -248,7 +248,7 @@ def test_files_that_cannot_be_used(write_set, tmp_path):
     (masks / 'IMG_1.png').unlink()
     with pytest.raises(ValueError, match=r'1 files have no partner \(5 pairs.*IMG_1\.jpg'):
         prepared((photos, masks), tmp_path / 'out')
-    cfg, said = prepared((photos, masks), tmp_path / 'out', skip_unpaired=True)
+    _, said = prepared((photos, masks), tmp_path / 'out', skip_unpaired=True)
     assert any(line.startswith('left out 1') for line in said)
     (masks / 'IMG_2.png').write_text('no image')
     with pytest.raises(ValueError, match=r'IMG_2\.png cannot be read as a mask'):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,6 @@ from PIL import Image
 
 from vil_mm.datasets import draw_dataset
 
-TOOL = Path(__file__).resolve().parents[2] / 'tools' / 'finetune.py'
 SIZES = ['--iters', '2', '--batch-size', '2', '--crop', '64', '64']
 
 
@@ -57,7 +53,9 @@ def test_from_a_segmentor(run_here, folders, trained, tmp_path, capsys):
     pictures = sorted((out / 'pictures').rglob('*.png'))
     assert len(pictures) == len((out / 'data' / 'val.txt').read_text().split()) == 2
     # the decoder goes on, its last layer is new
-    before, after = (torch.load(x, weights_only=False)['state_dict'] for x in (trained.checkpoint, best))
+    before, after = (
+        torch.load(x, weights_only=False)['state_dict'] for x in (trained.checkpoint, best)
+    )
     assert after['decode_head.conv_seg.weight'].shape[0] == 2
     same = 'neck.rescale_ops.0.0.weight' if 'neck.rescale_ops.0.0.weight' in before else None
     key = same or next(k for k in before if k.startswith('decode_head.bottleneck.conv'))
@@ -87,7 +85,7 @@ def test_prepare_only_then_train(run_here, folders, trained, tmp_path, capsys):
     assert (tmp_path / 'mine' / 'run' / 'iter_2.pth').is_file()
 
 
-def test_the_config_fits_the_weights(run_here, folders, trained, tmp_path, capsys):
+def test_other_weights_to_start_from(run_here, folders, trained, tmp_path):
     from vil_mm.own_data.weights import read_start
 
     # a backbone's own checkpoint, and weights alone of a segmentor
@@ -116,11 +114,11 @@ def test_the_config_fits_the_weights(run_here, folders, trained, tmp_path, capsy
 @pytest.mark.parametrize(
     ('changed', 'message'),
     [
-        (['--images', 'nowhere'], '--images nowhere: no such folder'),
-        (['--from', 'none.pth'], '--from none.pth: no such file'),
-        (['--batch-size', '1'], '--batch-size has to be 2 or more'),
-        (['--crop', '60', '64'], '--crop has to be multiples of 16'),
-        (['--iters', '1'], '--iters has to be 2 or more'),
+        (['--images', 'nowhere'], '--images: no such folder: nowhere'),
+        (['--from', 'none.pth'], 'checkpoint not found: none.pth'),
+        (['--batch-size', '1'], '--batch-size: expected 2 or more'),
+        (['--crop', '60', '64'], '--crop: expected a multiple of 16, got 60'),
+        (['--iters', '1'], '--iters: expected 2 or more'),
         (['--values', 'background=0', 'shape=7'], 'does not name: 255'),
         (['--classes', 'a'], 'the background is a class too'),
     ],
@@ -134,18 +132,9 @@ def test_refused_in_one_line(run_here, folders, tmp_path, capsys, changed, messa
     assert not list(tmp_path.glob('work_dirs/*'))
 
 
-def test_wrong_paths_are_seen_before_torch_is_imported():
-    start = time.process_time()
-    command = [sys.executable, '-X', 'importtime', str(TOOL), '--images', 'x', '--masks', 'y']
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 2 and 'no such folder' in done.stderr
-    assert not re.search(r'\| +(torch|mmengine|numpy)$', done.stderr, re.MULTILINE)
-    assert time.process_time() - start < 5
-
-
 @pytest.mark.slow
-def test_camvid_beats_the_position_prior(run_here, test_data, tmp_path, capsys):
-    """Real photos of two classes, trained from scratch: short, but past a guess by position."""
+def test_real_photos(run_here, test_data, tmp_path, capsys):
+    """Twelve frames of two classes, for a short while and from nothing: it learns where road is."""
     names = sorted((test_data / 'camvid' / 'images' / 'val').iterdir())[::9][:12]
     for folder in ('photos', 'masks'):
         (tmp_path / folder).mkdir()
@@ -159,8 +148,4 @@ def test_camvid_beats_the_position_prior(run_here, test_data, tmp_path, capsys):
         '--iters', '120', '--crop', '96', '128', '--out', 'road',
     )  # fmt: skip
     said = capsys.readouterr().out
-    scores = {
-        row: float(re.search(rf'^{row} +([\d.]+)$', said, re.MULTILINE)[1])
-        for row in ('by position alone', 'this model')
-    }
-    assert scores['this model'] > 60, said
+    assert float(re.search(r'^this model +([\d.]+)$', said, re.MULTILINE)[1]) > 60, said

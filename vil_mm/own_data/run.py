@@ -76,16 +76,16 @@ class CollectAreas(Hook):
         return 100 * IoUMetric.total_area_to_metrics(*self.totals)['IoU']
 
 
-def train(config: Path) -> None:
-    """Train as ``tools/train.py CONFIG --resume`` does.
+def ready_to_train(config: Path) -> Config:
+    """A config as ``tools/train.py CONFIG --resume`` makes it ready for ``build_runner``.
 
     Raises:
-        OSError, ValueError, TrainingDivergedError: As there.
+        OSError, ValueError: As there.
     """
     cfg = read_config(str(config))
     prepare_training(cfg, resume=True)
     prepare_processes(cfg)
-    build_runner(cfg).train()
+    return cfg
 
 
 def evaluate(config: Path) -> Result:
