@@ -126,8 +126,8 @@ def _loaded_size(photo: Path) -> tuple[Size, int]:
         size, mode, turn = image.size, image.mode, image.getexif().get(ORIENTATION, 1)
     if mode == 'F' or mode.startswith('I'):
         raise ValueError(
-            f'{photo} has more than 8 bits a channel, of which training would read the upper 8; '
-            'convert the photos, or write a config with a loader of its own: docs/own_data.md'
+            f'{photo} has more than 8 bits a channel, of which training would read the upper 8: '
+            'convert the photos to 8 bits'
         )
     if turn not in TURNS:
         return size, 1
