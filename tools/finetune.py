@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from shlex import quote
 
 from command_line import Parser, existing, main, one_line_errors, positive
 
@@ -115,18 +116,17 @@ def run(args: argparse.Namespace) -> None:
         config = prepare(wishes, args.out, progress=lambda total: total > MANY and bar(total))
         print(f'config   {config}', flush=True)
         if args.prepare_only:
-            print(f'train    python tools/train.py {config}')
+            print(f'train    python tools/train.py {quote(str(config))}')
             return
         cfg = ready_to_train(config)
     build_runner(cfg).train()
     result = evaluate(config)
     print('', *result.lines(), sep='\n')
+    files = f'{quote(str(config))} {quote(str(result.checkpoint))}'
     print(f'\npictures   {result.pictures} (photo, mask, prediction)')
     print(f'config     {config}')
     print(f'checkpoint {result.checkpoint}')
-    print(
-        f'predict    python tools/image_demo.py NEW_PHOTOS {config} {result.checkpoint} --out OUT'
-    )
+    print(f'predict    python tools/image_demo.py NEW_PHOTOS {files} --out OUT')
 
 
 if __name__ == '__main__':

@@ -101,6 +101,17 @@ def test_palettes_that_differ_are_read_by_colour(write_set, tmp_path):
     assert any('palettes differ' in line for line in said)
 
 
+def test_a_mask_without_a_painted_pixel(write_set, tmp_path):
+    """Its format would have it read by value, the others by index or colour."""
+    for name, encode in (('a', indexed), ('b', lambda labels: Image.fromarray(RGB[labels]))):
+        empty = iter([0] + [1] * 5)
+        folders = write_set(lambda x, encode=encode, n=empty: encode(x * next(n)))
+        _, said = prepared(folders, tmp_path / name)
+        assert written(tmp_path / name, 'IMG_0.png').max() == 0
+        assert np.array_equal(written(tmp_path / name, 'IMG_1.png'), labels_of(1))
+        assert not any('some have' in line for line in said)
+
+
 def test_jpeg_masks_are_snapped(write_set, tmp_path):
     folders = write_set(mask='IMG_{}.jpg')
     prepared(folders, tmp_path / 'out')

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vil_mm.own_data.masks import COLOUR, GREY, Survey
+from vil_mm.own_data.masks import COLOUR, GREY, Survey, count
 
 IGNORE_INDEX = 255  # a pixel without a class, in what is written
 IGNORE, REST = 'ignore', 'rest'  # words of --values
@@ -44,9 +44,9 @@ class Coding:
 
     def apply(self, codes: np.ndarray) -> np.ndarray:
         """Label map ``(H, W)``, uint8, of what ``read_codes`` has read."""
-        found, inverse = np.unique(codes, return_inverse=True)
-        labels = np.array([self.label(code) for code in found.tolist()], np.uint8)
-        return labels[inverse].reshape(codes.shape)
+        found = sorted(count(codes))
+        labels = np.array([self.label(code) for code in found], np.uint8)
+        return labels[np.searchsorted(found, codes)]
 
     def label(self, code: int) -> int:
         """The class of one code.

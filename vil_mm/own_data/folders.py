@@ -11,7 +11,7 @@ from PIL import Image
 
 from vil_mm.datasets.file_check import check_pairs
 from vil_mm.datasets.images import read_image
-from vil_mm.own_data.masks import TURNS, Look, Survey, look_at, open_mask, survey
+from vil_mm.own_data.masks import TURNS, Look, Survey, look_at, survey
 from vil_mm.own_data.pairing import Pair, Pairing, find_pairs, shorten
 
 ORIENTATION = 0x0112  # EXIF tag
@@ -26,7 +26,8 @@ class Sample:
     Attributes:
         pair: The files.
         size: Width and height of the photo as training loads it, turned as its EXIF data say.
-        turn: EXIF orientation by which the mask has to be turned to lie on the photo; 1 for none.
+        turn: EXIF orientation by which the mask has to be turned to lie on the photo; 1 for none,
+            0 if it is of another size.
         look: What the mask holds.
     """
 
@@ -105,12 +106,12 @@ def look_into(
 
 def _sample(pair: Pair) -> Sample:
     size, turn = _loaded_size(pair.image)
-    mask_size = open_mask(pair.mask).size
-    if mask_size == size:
+    look = look_at(pair.mask)
+    if look.size == size:
         turn = 1
-    elif turn not in SIDEWAYS or mask_size != size[::-1]:
+    elif turn not in SIDEWAYS or look.size != size[::-1]:
         turn = 0
-    return Sample(pair, size, turn, look_at(pair.mask))
+    return Sample(pair, size, turn, look)
 
 
 def _loaded_size(photo: Path) -> tuple[Size, int]:
@@ -138,7 +139,7 @@ def _loaded_size(photo: Path) -> tuple[Size, int]:
 
 def _wrong_sizes(samples: Sequence[Sample]) -> str:
     first = samples[0]
-    width, height = open_mask(first.pair.mask).size
+    width, height = first.look.size
     others = f'; so have {len(samples) - 1} others' if len(samples) > 1 else ''
     return (
         f'{first.pair.mask} has {width}x{height} pixels, its photo {first.pair.image} has '

@@ -29,9 +29,9 @@ class Look:
     """One mask as it is stored.
 
     Attributes:
-        kind: 'grey', 'palette' or 'colour'; a colour image whose channels are equal is grey, and so
-            is a palette of greys in order.
+        kind: 'grey', 'palette' or 'colour'; a colour image whose channels are equal is grey.
         mode: Pillow's name of the format, such as 'L' or 'RGB'.
+        size: Width and height in pixels.
         codes: Pixels by value, by index into the palette, or by colour, 0xRRGGBB.
         colours: Pixels by colour, 0xRRGGBB, whatever the kind; of 16 bits none.
         palette: Colour of each index that occurs; {} of other kinds.
@@ -39,6 +39,7 @@ class Look:
 
     kind: str
     mode: str
+    size: tuple[int, int]
     codes: Counter[int]
     colours: Counter[int]
     palette: dict[int, int]
@@ -121,17 +122,33 @@ def look_at(path: Path) -> Look:
 def survey(looks: Iterable[Look]) -> Survey:
     """Decide how the masks of a set are read, and add up what they hold."""
     looks = list(looks)
-    kinds = {look.kind for look in looks}
-    kind, why = (kinds.pop(), '') if len(kinds) == 1 else (COLOUR, 'of several kinds')
-    merged = _merge_palettes(looks) if kind == PALETTE else {}
-    if merged is None:
-        kind, why, merged = COLOUR, 'palettes differ from file to file', {}
-    add = lambda counts: sum(counts, Counter())  # noqa: E731
-    colours = add(look.colours for look in looks)
-    if any(not look.colours for look in looks):
+    modes = tuple(sorted({look.mode for look in looks}))
+    palette = _merge_palettes(looks)
+    kind, why = _common_kind({look.kind for look in looks}, palette)
+    colours = _sum(look.colours for look in looks)
+    if not all(look.colours for look in looks):  # of 16 bits
         colours = Counter()
-    codes = colours if kind == COLOUR else add(look.codes for look in looks)
-    return Survey(kind, tuple(sorted({x.mode for x in looks})), codes, colours, merged, why)
+    codes = colours if kind == COLOUR else _sum(look.codes for look in looks)
+    return Survey(kind, modes, codes, colours, palette or {} if kind == PALETTE else {}, why)
+
+
+def _common_kind(kinds: set[str], palette: dict[int, int] | None) -> tuple[str, str]:
+    """How masks of these kinds are read together, and a remark on it."""
+    if PALETTE in kinds and palette is None:
+        return COLOUR, 'palettes differ from file to file'
+    if PALETTE in kinds and all(colour == index * 0x010101 for index, colour in palette.items()):
+        kinds = kinds - {PALETTE} | {GREY}  # the palette of grey values
+    if len(kinds) == 1:
+        return kinds.pop(), ''
+    # a mask without a painted pixel is grey among coloured ones
+    return COLOUR, 'some have a palette, others have none' if PALETTE in kinds else ''
+
+
+def _sum(counters: Iterable[Counter[int]]) -> Counter[int]:
+    total: Counter[int] = Counter()
+    for counter in counters:
+        total.update(counter)
+    return total
 
 
 def _look(image: Image.Image) -> Look:
@@ -141,19 +158,18 @@ def _look(image: Image.Image) -> Look:
         colours = Counter()
         for index, pixels in indices.items():
             colours[colour_of[index]] += pixels
-        in_order = all(colour == index * 0x010101 for index, colour in colour_of.items())
-        kind, palette = (GREY, {}) if in_order else (PALETTE, colour_of)
-        return Look(kind, image.mode, indices, colours, palette)
+        return Look(PALETTE, image.mode, image.size, indices, colours, colour_of)
     plain = _plain(image)
     if plain.mode == 'RGB':
         colours = count(read_codes(plain, COLOUR))
         if any(colour % 0x010101 for colour in colours):
-            return Look(COLOUR, image.mode, colours, colours, {})
+            return Look(COLOUR, image.mode, image.size, colours, colours, {})
         values = Counter({colour & 0xFF: pixels for colour, pixels in colours.items()})
-        return Look(GREY, image.mode, values, colours, {})
+        return Look(GREY, image.mode, image.size, values, colours, {})
     values = count(read_codes(plain, GREY))
     colours = Counter({value * 0x010101: pixels for value, pixels in values.items()})
-    return Look(GREY, image.mode, values, colours if max(values) < 256 else Counter(), {})
+    colours = colours if max(values) < 256 else Counter()
+    return Look(GREY, image.mode, image.size, values, colours, {})
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -182,7 +198,7 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 def count(codes: np.ndarray) -> Counter[int]:
     """Pixels of every code."""
-    if codes.min() >= 0 and codes.max() < 1 << 16:  # many times faster
+    if codes.min() >= 0 and codes.max() < 1 << 24:  # many times faster
         counts = np.bincount(codes.ravel())
         values = np.flatnonzero(counts)
         counts = counts[values]

@@ -99,12 +99,14 @@ def evaluate(config: Path) -> Result:
     checkpoint = best_checkpoint(run)
     priors = prior_scores(copy.deepcopy(cfg))
     pictures = config.parent / 'pictures'
+    iou = _test(cfg, checkpoint, pictures)
+    drawn = max(pictures.rglob('*.png'), key=lambda path: path.stat().st_mtime, default=None)
     return Result(
         classes=tuple(cfg.classes),
-        iou=_test(cfg, checkpoint, pictures),
+        iou=iou,
         priors=priors,
         checkpoint=checkpoint,
-        pictures=pictures,
+        pictures=drawn.parent if drawn else pictures,
     )
 
 
