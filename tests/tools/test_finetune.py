@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
+from mmseg.registry import MODELS
 from PIL import Image
+from published import raw_weights, write_published
 
 from vil_mm.datasets import draw_dataset
+from vil_mm.own_data.weights import read_start
 
 SIZES = ['--iters', '2', '--batch-size', '2', '--crop', '64', '64']
 
@@ -85,30 +89,41 @@ def test_prepare_only_then_train(run_here, folders, trained, tmp_path, capsys):
     assert (tmp_path / 'mine' / 'run' / 'iter_2.pth').is_file()
 
 
-def test_other_weights_to_start_from(run_here, folders, trained, tmp_path):
-    from vil_mm.own_data.weights import read_start
+def test_other_weights_to_start_from(trained, tmp_path):
+    """Weights alone of a segmentor, a backbone's own, the authors', none, and those of no ViL."""
+    state = torch.load(trained.checkpoint, weights_only=False)['state_dict']
+    bare, backbone, other = (tmp_path / f'{x}.pth' for x in ('bare', 'backbone', 'other'))
+    torch.save({'state_dict': state}, bare)
+    torch.save({k: v for k, v in state.items() if k.startswith('backbone.')}, backbone)
+    torch.save({'fc.weight': torch.zeros(3, 3)}, other)
+    official = write_published(tmp_path / 'vil.th', raw_weights(2, 16, 8, classes=5))
 
-    # a backbone's own checkpoint, and weights alone of a segmentor
-    content = torch.load(trained.checkpoint, weights_only=False)
-    state = content['state_dict']
-    bare = {k: v for k, v in state.items() if k.startswith('backbone.')}
-    torch.save(bare, tmp_path / 'backbone.pth')
-    torch.save({'state_dict': state}, tmp_path / 'bare.pth')
-    start = read_start(str(tmp_path / 'backbone.pth'), on_cpu=True)
-    assert start.line.startswith('backbone ') and start.load_from is None
-    assert start.model['backbone']['arch'] == {'embed_dims': 16, 'num_layers': 8}
-    start = read_start(str(tmp_path / 'bare.pth'), on_cpu=True)
-    assert start.model['decode_head']['channels'] == 8 and start.load_from
-    assert read_start(None, on_cpu=True).line.startswith('nothing: ')
+    start = read_start(str(bare), on_cpu=True)
+    assert start.load_from == str(bare) and start.model['decode_head']['channels'] == 8
+    for file, what in ((backbone, 'a checkpoint of this package'), (official, "the authors' file")):
+        start = read_start(str(file), on_cpu=True)
+        assert what in start.line and start.load_from is None and start.pretrained
+        assert start.model['backbone']['arch'] == {'embed_dims': 16, 'num_layers': 8}
+        assert start.model['backbone']['init_cfg']['checkpoint'] == str(file)
+    start = read_start(None, on_cpu=True)
+    assert start.line.startswith('nothing: ') and not start.pretrained
     with pytest.raises(ValueError, match='no checkpoint to start from'):
-        torch.save({'fc.weight': torch.zeros(3, 3)}, tmp_path / 'other.pth')
-        read_start(str(tmp_path / 'other.pth'), on_cpu=True)
+        read_start(str(other), on_cpu=True)
 
-    options = args(folders, '--from', tmp_path / 'backbone.pth', '--out', tmp_path / 'mine')
-    run_here('finetune.py', *options, '--prepare-only')
-    cfg = Config.fromfile(tmp_path / 'mine' / 'config.py')
-    assert cfg.model.backbone.init_cfg.checkpoint == str(tmp_path / 'backbone.pth')
+
+def test_from_a_backbone(run_here, folders, trained, tmp_path):
+    state = torch.load(trained.checkpoint, weights_only=False)['state_dict']
+    backbone = tmp_path / 'backbone.pth'
+    torch.save({k: v for k, v in state.items() if k.startswith('backbone.')}, backbone)
+    out = tmp_path / 'mine'
+    run_here('finetune.py', *args(folders, '--from', backbone, '--out', out), '--prepare-only')
+    cfg = Config.fromfile(out / 'config.py')
     assert cfg.load_from is None and cfg.model.decode_head.num_classes == 2
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        model = MODELS.build(cfg.model)
+    model.init_weights()
+    key = 'backbone.blocks.0.layers.0.proj_up.weight'
+    assert torch.equal(model.state_dict()[key], state[key])
 
 
 @pytest.mark.parametrize(
