@@ -119,7 +119,8 @@ def run(args: argparse.Namespace) -> None:
             print(f'train    python tools/train.py {quote(str(config))}')
             return
         cfg = ready_to_train(config)
-    build_runner(cfg).train()
+    if cfg is not None:
+        build_runner(cfg).train()
     result = evaluate(config)
     print('', *result.lines(), sep='\n')
     files = f'{quote(str(config))} {quote(str(result.checkpoint))}'

@@ -13,6 +13,7 @@ from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
 from vil_mm.analysis.priors import IGNORE_INDEX, Score, prior_scores
+from vil_mm.engine.finished import finished
 from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
 from vil_mm.engine.processes import build_runner, prepare_processes
 
@@ -76,13 +77,18 @@ class CollectAreas(Hook):
         return 100 * IoUMetric.total_area_to_metrics(*self.totals)['IoU']
 
 
-def ready_to_train(config: Path) -> Config:
+def ready_to_train(config: Path) -> Config | None:
     """A config as ``tools/train.py CONFIG --resume`` makes it ready for ``build_runner``.
+
+    Returns:
+        None if the training is finished.
 
     Raises:
         OSError, ValueError: As there.
     """
     cfg = read_config(str(config))
+    if finished(cfg, resume=True):
+        return None
     prepare_training(cfg, resume=True)
     prepare_processes(cfg)
     return cfg
