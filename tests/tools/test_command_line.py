@@ -76,6 +76,7 @@ def test_abbreviations_are_refused(light) -> None:
         ('train.py', ['configs/upernet_vil_t_drwn.py'], 'did you mean upernet_vil_t_drawn'),
         ('train.py', ['upernet_vil_t_drwn'], 'did you mean upernet_vil_t_drawn'),
         ('train.py', [CONFIG_DIR], 'is a folder: name the config file'),
+        ('finetune.py', ['--images', 'no', '--masks', 'no'], '--images: no such folder: no'),
         ('train.py', [ZOO, 'more'], "unexpected argument 'more'"),
         (
             'train.py',

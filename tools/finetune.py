@@ -1,0 +1,134 @@
+"""Train a segmentor on your own photos and masks: look, recode, split, train, compare.
+
+    python tools/finetune.py --images PHOTOS --masks MASKS --classes background crack \\
+        --from CHECKPOINT
+
+docs/own_data.md says which masks and names are understood, and by which rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from shlex import quote
+
+from command_line import Parser, existing, main, one_line_errors, positive
+
+OUT = 'work_dirs/own_data'
+MANY = 100  # pairs, from which looking at them takes long enough for a progress bar
+
+
+def parser_of() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        '--images',
+        required=True,
+        type=folder,
+        metavar='FOLDER',
+        help='photos; subfolders train and val, if there are such, are the split',
+    )
+    parser.add_argument(
+        '--masks', required=True, type=folder, metavar='FOLDER', help='masks, named as the photos'
+    )
+    parser.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        help='in the order of the values, the background too',
+    )
+    parser.add_argument(
+        '--values',
+        nargs='+',
+        metavar='CLASS=VALUE',
+        help='which value is which class, where that is not clear: background=0 crack=128,255, or '
+        "'crack=#ff0000'; ignore=VALUE has no class, CLASS=rest is all other values",
+    )
+    parser.add_argument(
+        '--from',
+        dest='start',
+        type=existing('checkpoint'),
+        metavar='CHECKPOINT',
+        help="weights to start from: a segmentor's, an ImageNet classifier's, or an official file "
+        'of the backbone; default: none, which needs many photos and a GPU',
+    )
+    parser.add_argument(
+        '--out', type=Path, default=Path(OUT), metavar='FOLDER', help=f'to make; default: {OUT}'
+    )
+    parser.add_argument(
+        '--prepare-only', action='store_true', help='write masks, lists and config; do not train'
+    )
+    parser.add_argument(
+        '--skip-unpaired',
+        action='store_true',
+        help='leave out photos without a mask and masks without a photo',
+    )
+    parser.add_argument('--seed', type=int, default=0, help='of the split and the training')
+    sizes = parser.add_argument_group('instead of what is chosen by device and data')
+    sizes.add_argument('--iters', type=at_least_two, metavar='N', help='updates')
+    sizes.add_argument('--batch-size', type=at_least_two, metavar='N', help='photos an update')
+    sizes.add_argument(
+        '--crop', type=patches, nargs=2, metavar=('ROWS', 'COLUMNS'), help='pixels, of training'
+    )
+    return parser
+
+
+def folder(text: str) -> str:
+    """A folder that is there."""
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f'no such folder: {text} (looked from {Path.cwd()})')
+    return text
+
+
+def at_least_two(text: str) -> int:
+    """Batch norm cannot learn from one photo, nor a schedule fall within one update."""
+    if positive(text) < 2:
+        raise argparse.ArgumentTypeError('expected 2 or more')
+    return int(text)
+
+
+def patches(text: str) -> int:
+    """A side of whole patches."""
+    if positive(text) % 16:
+        raise argparse.ArgumentTypeError(f'expected a multiple of 16, got {text}')
+    return int(text)
+
+
+def run(args: argparse.Namespace) -> None:
+    from vil_mm.analysis.progress import LazyBar
+    from vil_mm.engine.processes import build_runner
+    from vil_mm.own_data import Wishes, prepare
+    from vil_mm.own_data.run import evaluate, ready_to_train
+
+    wishes = Wishes(
+        images=args.images,
+        masks=args.masks,
+        classes=args.classes,
+        values=args.values,
+        start=args.start,
+        skip_unpaired=args.skip_unpaired,
+        seed=args.seed,
+        max_iters=args.iters,
+        crop_size=args.crop,
+        batch_size=args.batch_size,
+    )
+    bar = LazyBar()
+    with one_line_errors(OSError, ValueError):
+        config = prepare(wishes, args.out, progress=lambda total: total > MANY and bar(total))
+        print(f'config   {config}', flush=True)
+        if args.prepare_only:
+            print(f'train    python tools/train.py {quote(str(config))}')
+            return
+        cfg = ready_to_train(config)
+    if cfg is not None:
+        build_runner(cfg).train()
+    result = evaluate(config)
+    print('', *result.lines(), sep='\n')
+    files = f'{quote(str(config))} {quote(str(result.checkpoint))}'
+    print(f'\npictures   {result.pictures} (photo, mask, prediction)')
+    print(f'config     {config}')
+    print(f'checkpoint {result.checkpoint}')
+    print(f'predict    python tools/image_demo.py NEW_PHOTOS {files} --out OUT')
+
+
+if __name__ == '__main__':
+    main(parser_of(), run, expected=())  # what goes wrong in a run keeps its traceback

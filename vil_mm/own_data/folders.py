@@ -1,0 +1,160 @@
+"""What a user's two folders hold: pairs, sizes, and how masks lie on turned photos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from vil_mm.datasets.file_check import check_pairs
+from vil_mm.datasets.images import read_image
+from vil_mm.own_data.masks import TURNS, Look, Survey, look_at, survey
+from vil_mm.own_data.pairing import Pair, Pairing, find_pairs, shorten
+
+ORIENTATION = 0x0112  # EXIF tag
+SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
+Size = tuple[int, int]  # width, height
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A pair that has been looked at.
+
+    Attributes:
+        pair: The files.
+        size: Width and height of the photo as training loads it, turned as its EXIF data say.
+        turn: EXIF orientation by which the mask has to be turned to lie on the photo; 1 for none,
+            0 if it is of another size.
+        look: What the mask holds.
+    """
+
+    pair: Pair
+    size: Size
+    turn: int
+    look: Look
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Both folders: photos and masks."""
+
+    images: Path
+    masks: Path
+    pairing: Pairing
+    samples: list[Sample]
+    survey: Survey
+
+    def lines(self) -> list[str]:
+        """What was found, for the screen."""
+        sizes = Counter(sample.size for sample in self.samples)
+        words = ', '.join(self.pairing.words)
+        by = f'by name, "{words}" left out' if words else 'by name'
+        turned = sum(sample.turn != 1 for sample in self.samples)
+        kinds = {'grey': 'one value a pixel', 'palette': 'indices', 'colour': 'colours'}
+        why = f' ({self.survey.why})' if self.survey.why else ''
+        lines = [
+            f'photos   {len(self.samples)} in {self.images} ({_endings(self.samples, "image")}), '
+            f'{_sizes(sizes)}',
+            f'masks    {len(self.samples)} in {self.masks} ({_endings(self.samples, "mask")}), '
+            f'paired {by}; {"/".join(self.survey.modes)}, read as {kinds[self.survey.kind]}{why}',
+        ]
+        if self.pairing.unpaired:
+            left_out = self.pairing.unpaired
+            lines.append(f'left out {len(left_out)} without the other: {shorten(left_out)}')
+        if turned:
+            lines.append(f'turned   {turned} masks, as their photos are by their EXIF data')
+        return lines
+
+
+def look_into(
+    images: Path,
+    masks: Path,
+    *,
+    skip_unpaired: bool = False,
+    progress: Callable[[int], None] = lambda total: None,
+) -> Folders:
+    """Pair photos and masks and read all of them once.
+
+    Args:
+        images, masks: The folders.
+        skip_unpaired: Leave out photos without a mask and masks without a photo.
+        progress: Called with the number of pairs after each of them.
+
+    Raises:
+        FileNotFoundError, ValueError: As ``find_pairs``; or a file has no other, cannot be read, or
+            a mask is not of its photo's size.
+    """
+    pairing = find_pairs(images, masks)
+    if pairing.unpaired and not skip_unpaired:
+        raise ValueError(
+            f'{len(pairing.unpaired)} files have no partner ({len(pairing.pairs)} pairs were '
+            f'found): {shorten(pairing.unpaired)}; every photo needs a mask of its name. '
+            '--skip-unpaired leaves them out'
+        )
+    samples = []
+    for pair in pairing.pairs:
+        samples.append(_sample(pair))
+        progress(len(pairing.pairs))
+    wrong = [sample for sample in samples if not sample.turn]
+    if wrong:
+        raise ValueError(_wrong_sizes(wrong))
+    return Folders(images, masks, pairing, samples, survey(x.look for x in samples))
+
+
+def _sample(pair: Pair) -> Sample:
+    size, turn = _loaded_size(pair.image)
+    look = look_at(pair.mask)
+    if look.size == size:
+        turn = 1
+    elif turn not in SIDEWAYS or look.size != size[::-1]:
+        turn = 0
+    return Sample(pair, size, turn, look)
+
+
+def _loaded_size(photo: Path) -> tuple[Size, int]:
+    """Size of a photo as training loads it, and the EXIF orientation that was applied.
+
+    Raises:
+        ValueError: It cannot be read, or has not 8 bits.
+    """
+    problems = check_pairs(str(photo.parent), [(photo.name, None)], (), quick=False)
+    if problems:
+        raise ValueError(f'{photo.parent / problems[0][1]} cannot be read: {problems[0][0]}')
+    with Image.open(photo) as image:
+        size, mode, turn = image.size, image.mode, image.getexif().get(ORIENTATION, 1)
+    if mode == 'F' or mode.startswith('I'):
+        raise ValueError(
+            f'{photo} has more than 8 bits a channel, of which training would read the upper 8: '
+            'convert the photos to 8 bits'
+        )
+    if turn not in TURNS:
+        return size, 1
+    height, width = read_image(photo).shape[:2]
+    turned = turn not in SIDEWAYS or (width, height) == size[::-1]
+    return (width, height), turn if turned else 1
+
+
+def _wrong_sizes(samples: Sequence[Sample]) -> str:
+    first = samples[0]
+    width, height = first.look.size
+    others = f'; so have {len(samples) - 1} others' if len(samples) > 1 else ''
+    return (
+        f'{first.pair.mask} has {width}x{height} pixels, its photo {first.pair.image} has '
+        f'{first.size[0]}x{first.size[1]}{others}. A mask needs the size of its photo: export it '
+        'again, or scale it without smoothing (nearest pixel)'
+    )
+
+
+def _sizes(sizes: Counter[Size]) -> str:
+    if len(sizes) == 1:
+        ((width, height),) = sizes
+        return f'{width}x{height}'
+    (low, high) = (f(sizes, key=lambda size: size[0] * size[1]) for f in (min, max))
+    return f'{len(sizes)} sizes from {low[0]}x{low[1]} to {high[0]}x{high[1]}'
+
+
+def _endings(samples: Sequence[Sample], which: str) -> str:
+    return ', '.join(sorted({getattr(sample.pair, which).suffix for sample in samples}))

@@ -1,0 +1,140 @@
+"""Train a written config, and say how good the model is beside guesses that need none."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from mmseg.evaluation import IoUMetric
+
+from vil_mm.analysis.priors import IGNORE_INDEX, Score, prior_scores
+from vil_mm.engine.finished import finished
+from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
+from vil_mm.engine.processes import build_runner, prepare_processes
+
+POSITION = 'position prior'
+NAMES = {'most frequent class': 'always the most frequent class', POSITION: 'by position alone'}
+
+
+@dataclass(frozen=True)
+class Result:
+    """How good a trained model is on the validation photos, in percent.
+
+    Attributes:
+        classes: Names.
+        iou: ``(K,)``, of each class; NaN of one that is in neither masks nor predictions.
+        priors: Of guesses that see no photo, by name.
+        checkpoint, pictures: Where they are.
+    """
+
+    classes: tuple[str, ...]
+    iou: np.ndarray
+    priors: dict[str, Score]
+    checkpoint: Path
+    pictures: Path
+
+    @property
+    def mIoU(self) -> float:
+        return float(np.nanmean(self.iou))
+
+    def lines(self) -> list[str]:
+        """A table, and a remark if the model is no better than a guess."""
+        rows = [(NAMES[name], score.mIoU) for name, score in self.priors.items()]
+        rows += [('this model', self.mIoU)]
+        rows += [(f'  {name}', iou) for name, iou in zip(self.classes, self.iou, strict=True)]
+        width = max(len(name) for name, _ in rows) + 2
+        lines = [f'{"":<{width}}{"IoU":>6}']
+        lines += [f'{n:<{width}}{"-" if np.isnan(x) else f"{x:.1f}":>6}' for n, x in rows]
+        if self.mIoU <= self.priors[POSITION].mIoU:
+            lines.append(
+                'The model is no better than a guess by position: train longer (max_iters), start '
+                'from a trained segmentor (--from), or label more photos'
+            )
+        return lines
+
+
+class CollectAreas(Hook):
+    """Adds up, over a test, the areas that IoU is made of, as mmseg's ``IoUMetric`` does."""
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self.totals: list = [0, 0, 0, 0]
+
+    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=()) -> None:
+        for sample in outputs:
+            pred, label = (
+                x.data.squeeze(0).cpu() for x in (sample.pred_sem_seg, sample.gt_sem_seg)
+            )
+            areas = IoUMetric.intersect_and_union(pred, label, self.num_classes, IGNORE_INDEX)
+            self.totals = [total + area for total, area in zip(self.totals, areas, strict=True)]
+
+    def iou(self) -> np.ndarray:
+        return 100 * IoUMetric.total_area_to_metrics(*self.totals)['IoU']
+
+
+def ready_to_train(config: Path) -> Config | None:
+    """A config as ``tools/train.py CONFIG --resume`` makes it ready for ``build_runner``.
+
+    Returns:
+        None if the training is finished.
+
+    Raises:
+        OSError, ValueError: As there.
+    """
+    cfg = read_config(str(config))
+    if finished(cfg, resume=True):
+        return None
+    prepare_training(cfg, resume=True)
+    prepare_processes(cfg)
+    return cfg
+
+
+def evaluate(config: Path) -> Result:
+    """Test the best checkpoint of a config's run, draw the validation photos, score the priors.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+    """
+    cfg = read_config(str(config))
+    run = Path(cfg.work_dir)
+    checkpoint = best_checkpoint(run)
+    priors = prior_scores(copy.deepcopy(cfg))
+    pictures = config.parent / 'pictures'
+    iou = _test(cfg, checkpoint, pictures)
+    drawn = max(pictures.rglob('*.png'), key=lambda path: path.stat().st_mtime, default=None)
+    return Result(
+        classes=tuple(cfg.classes),
+        iou=iou,
+        priors=priors,
+        checkpoint=checkpoint,
+        pictures=drawn.parent if drawn else pictures,
+    )
+
+
+def best_checkpoint(run: Path) -> Path:
+    """The checkpoint with the best validation score, else the last one.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    found = sorted(run.glob('best_mIoU_iter_*.pth')) or sorted(run.glob('iter_*.pth'))
+    if not found:
+        raise FileNotFoundError(f'no checkpoint in {run}: the training has not come to one')
+    return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def _test(cfg: Config, checkpoint: Path, pictures: Path) -> np.ndarray:
+    cfg.work_dir = str(Path(cfg.work_dir) / 'test')
+    # of the same name it would be the visualizer of the training, which draws elsewhere
+    cfg.visualizer.name = f'pictures of {checkpoint}'
+    prepare_testing(cfg, str(checkpoint), show_dir=str(pictures))
+    areas = CollectAreas(len(cfg.classes))
+    runner = build_runner(cfg)
+    runner.register_hook(areas)
+    runner.test()
+    return areas.iou()
