@@ -8,7 +8,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from vil_mm.engine.launch import prepare_testing, read_config
+from vil_mm.engine.launch import _training_size, prepare_testing, read_config
 
 
 @pytest.fixture
@@ -32,8 +32,24 @@ def test_windows_stay(cfg, weights) -> None:
 
 def test_a_config_without_windows(cfg, weights) -> None:
     cfg.model.test_cfg = dict(mode='whole')
-    with pytest.raises(ValueError, match=r'has no crop_size and stride.*--cfg-options'):
+    with pytest.raises(ValueError, match=r'has no crop_size and stride.*--cfg-options') as error:
         prepare_testing(cfg, weights, tiled=True)
+    proposed = 'model.test_cfg.crop_size=64,64 model.test_cfg.stride=43,43'  # crops of the training
+    assert str(error.value).endswith(proposed)
+
+
+@pytest.mark.parametrize(
+    ('name', 'sides'),
+    [
+        ('upernet_vil_s_1024x1024_cityscapes_whole', '1024,1024'),
+        ('upernet_vil_s_769x769_cityscapes_whole', '769,769'),
+        ('upernet_vil_t_camvid', '320,320'),
+        ('upernet_vil_t_drawn', '128,128'),
+    ],
+)
+def test_windows_of_the_training(name: str, sides: str) -> None:
+    cfg = read_config(name, options={'model.test_cfg': {'_delete_': True, 'mode': 'whole'}})
+    assert ','.join(map(str, _training_size(cfg))) == sides
 
 
 def test_another_segmentor(cfg, weights) -> None:

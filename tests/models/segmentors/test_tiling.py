@@ -174,3 +174,10 @@ def test_tiles_that_cannot_be(options, words) -> None:
 def test_logits_of_another_size() -> None:
     with pytest.raises(ValueError, match=r'1 windows of 8x8 pixels need logits .*\(1, 2, 4, 4\)'):
         tiled_argmax(torch.zeros(3, 9, 9), lambda x: torch.zeros(len(x), 2, 4, 4), TILES)
+
+
+def test_a_batch_is_refused_in_words() -> None:
+    with pytest.raises(
+        ValueError, match=r'takes one image \(C, H, W\), got the shape \(1, 3, 9, 9\)'
+    ):
+        tiled_argmax(torch.zeros(1, 3, 9, 9), model(), Tiling((8, 8), (8, 8)))
