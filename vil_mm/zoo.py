@@ -88,7 +88,7 @@ def find_config(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    if path.is_dir():
+    if path.is_dir() and str(path).lower() not in _records():
         raise ValueError(f'{path} is a folder: name the config file, *.py, in it')
     if path.suffix or len(path.parts) > 1:
         hint = _closest(path.stem).rstrip()

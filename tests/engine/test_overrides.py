@@ -257,7 +257,9 @@ def test_names_of_options() -> None:
     assert option_names(Kept).open
 
 
-def test_a_config_by_name_or_path() -> None:
+def test_a_config_by_name_or_path(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / DRAWN).mkdir()  # as in a folder of work dirs
     assert read_config(DRAWN).work_dir == f'work_dirs/{DRAWN}'
     assert isinstance(read_config(DRAWN.upper()), Config)
     with pytest.raises(ValueError, match=re.escape(f'did you mean {DRAWN}')):
