@@ -28,6 +28,7 @@ two = dict(
     metainfo=dict(classes=('a', 'b'), palette=[[0, 0, 0], [9, 9, 9]]),
     reduce_zero_label=False,
 )
+model = dict(decode_head=dict(num_classes=2), auxiliary_head=dict(num_classes=2))
 train_dataloader = dict(dataset=two)
 val_dataloader = dict(dataset=two)
 test_dataloader = val_dataloader

@@ -87,11 +87,8 @@ def reason(path: str, error: Exception) -> str:
         if not any(byte > 126 or byte < 9 for byte in start):
             return 'it is text, not an image'
     lines = str(error).strip().splitlines()
-    if (
-        not lines
-        or 'cannot identify image file' in lines[0]
-        or lines[0].startswith(('no image', 'failed to load'))
-    ):
+    vague = ('no image', 'failed to load', 'cannot identify image file')  # or name a buffer
+    if not lines or lines[0].startswith(vague):
         return 'no image of a known format, or a damaged one'
     return lines[0]
 
