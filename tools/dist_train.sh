@@ -33,6 +33,7 @@ else
     meeting=(--standalone) # a free port, so that several runs fit on one machine
 fi
 
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # what torchrun sets, without its notice
 exec "${PYTHON:-python}" -m torch.distributed.run \
     "${meeting[@]}" --nproc_per_node="$gpus" \
     "$here/train.py" "$config" --launcher pytorch "$@"
