@@ -34,7 +34,9 @@ else
     meeting=(--standalone) # a free port, so that several runs fit on one machine
 fi
 
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} # what torchrun sets, without its notice
+if ((gpus > 1)); then # what torchrun sets then, without its notice
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
+fi
 exec "${PYTHON:-python}" -m torch.distributed.run \
     "${meeting[@]}" --nproc_per_node="$gpus" \
     "$here/test.py" "$config" "$checkpoint" --launcher pytorch "$@"
