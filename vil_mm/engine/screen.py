@@ -30,6 +30,8 @@ WARNINGS = (
     'The draw is False, it means that the hook for visualization',
     # mmcv's, for each worker that jitters colours as mmpretrain asks it to
     "Only use 'alpha' for pillow backend",
+    # mmengine's, of an option that it sets itself
+    '`broadcast_buffers` is deprecated',
 )
 # Types of arrays in a checkpoint's log history. With them mmengine reads what it has written itself
 # without running code from it; without, it says at length that it will, and does.
@@ -57,7 +59,7 @@ class ShortScreen:
     def _log_env(self, *args) -> None:
         shorten_screen(self.logger)
         for message in WARNINGS:  # to the end of the program: workers that load data inherit them
-            warnings.filterwarnings('ignore', message=message, category=UserWarning)
+            warnings.filterwarnings('ignore', message=message)
         super()._log_env(*args)
 
     def load_or_resume(self) -> None:
