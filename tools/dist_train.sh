@@ -33,6 +33,9 @@ else
     meeting=(--standalone) # a free port, so that several runs fit on one machine
 fi
 
+if ((gpus > 1)); then # what torchrun and mmengine set then, without their notices
+    export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-1}
+fi
 exec "${PYTHON:-python}" -m torch.distributed.run \
     "${meeting[@]}" --nproc_per_node="$gpus" \
     "$here/train.py" "$config" --launcher pytorch "$@"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import warnings
 
 import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from vil_mm.engine.processes import build_runner
+from vil_mm.engine.processes import build_runner, prepare_processes
 from vil_mm.engine.screen import FILE_ONLY, ShortFlexibleRunner, shorten_screen
 
 # what a stranger's log is read for, and what the screen is spared
@@ -77,3 +78,13 @@ def test_the_other_runner_too(tiny_config):
 @pytest.mark.parametrize('text', ['Iter(train) [1/2] loss: 1', 'per class results:', '\n+--+'])
 def test_progress_is_no_noise(text):
     assert not text.startswith(FILE_ONLY)
+
+
+@pytest.mark.parametrize(('rank', 'number'), [('0', 1), ('1', 0)])
+def test_one_of_several_processes_warns(monkeypatch, rank, number):
+    monkeypatch.setenv('RANK', rank)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        prepare_processes(Config({'launcher': 'none'}))
+        warnings.warn('of a user', stacklevel=1)
+    assert len(caught) == number

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import warnings
 from importlib.util import find_spec
 
 from mmengine.config import Config
@@ -25,11 +26,15 @@ _ONE_PROCESS = ('SingleDeviceStrategy',)
 def prepare_processes(cfg: Config) -> None:
     """Check the strategy of a run and connect its processes, where mmengine does not.
 
+    Warnings are left to the first process: the others would repeat them.
+
     Raises:
         ValueError: The run asks for processes or a package that are not there.
     """
     check_strategy(cfg)
     join_processes(cfg)
+    if not is_first_process():
+        warnings.simplefilter('ignore')
 
 
 def is_first_process() -> bool:

@@ -25,8 +25,14 @@ FILE_ONLY = (
     '"HardDiskBackend" is the alias',
     'Exp name: ',
 )
-# mmseg's, at every start of a run that draws nothing, as it was asked
-WARNINGS = ('The draw is False, it means that the hook for visualization',)
+WARNINGS = (
+    # mmseg's, at every start of a run that draws nothing, as it was asked
+    'The draw is False, it means that the hook for visualization',
+    # mmcv's, for each worker that jitters colours as mmpretrain asks it to
+    "Only use 'alpha' for pillow backend",
+    # mmengine's, of an option that it sets itself
+    '`broadcast_buffers` is deprecated',
+)
 # Types of arrays in a checkpoint's log history. With them mmengine reads what it has written itself
 # without running code from it; without, it says at length that it will, and does.
 ARRAY_TYPES = [type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'float32', 'float64')]
@@ -52,14 +58,9 @@ class ShortScreen:
 
     def _log_env(self, *args) -> None:
         shorten_screen(self.logger)
+        for message in WARNINGS:  # to the end of the program: workers that load data inherit them
+            warnings.filterwarnings('ignore', message=message)
         super()._log_env(*args)
-
-    def register_hooks(self, *args, **kwargs) -> None:
-        """Build and register the hooks; see mmengine."""
-        with warnings.catch_warnings():
-            for message in WARNINGS:
-                warnings.filterwarnings('ignore', message=message, category=UserWarning)
-            super().register_hooks(*args, **kwargs)
 
     def load_or_resume(self) -> None:
         """Load what the config names, by now checked to hold nothing but data; see mmengine."""
