@@ -101,7 +101,7 @@ def evaluate(config: Path) -> Result:
         FileNotFoundError: There is no checkpoint.
     """
     cfg = read_config(str(config))
-    run = Path(cfg.work_dir)
+    run = _from_here(Path(cfg.work_dir))
     checkpoint = best_checkpoint(run)
     priors = prior_scores(copy.deepcopy(cfg))
     pictures = config.parent / 'pictures'
@@ -126,6 +126,11 @@ def best_checkpoint(run: Path) -> Path:
     if not found:
         raise FileNotFoundError(f'no checkpoint in {run}: the training has not come to one')
     return max(found, key=lambda path: path.stat().st_mtime)
+
+
+def _from_here(path: Path) -> Path:
+    """A path as users type it: from the current folder, if it is below."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _test(cfg: Config, checkpoint: Path, pictures: Path) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 import vil_mm
 from vil_mm.checkpoints import Description, describe, is_official
-from vil_mm.models.backbones.vision_lstm import ARCHS
+from vil_mm.models.backbones.options import ARCHS
 from vil_mm.models.pretrained import CheckpointError, meta_of, read_checkpoint, state_dict_of
 
 BASE_MODEL = vil_mm.CONFIG_DIR / '_base_' / 'models' / 'upernet_vil.py'
