@@ -18,7 +18,6 @@ from vil_mm.engine.checks import (
 from vil_mm.engine.data import check_samples
 from vil_mm.engine.detection import (
     check_detection,
-    draw_detections,
     is_detection,
     use_own_annotations,
     write_detections,
@@ -145,9 +144,8 @@ def prepare_testing(
         out: Folder for predicted label maps (PNG); of a classifier, for ``predictions.pkl``,
             mmpretrain's list of predicted samples; of a detector, for COCO's lists of results,
             ``predictions.bbox.json`` and ``predictions.segm.json``.
-        show_dir: Folder for pictures: input, ground truth and prediction side by side in its
-            ``vis_data/vis_image``; of a classifier, the images with their predicted class; of a
-            detector, ground truth and prediction side by side under the names of the images.
+        show_dir: Folder for pictures, ``<image name>.png``: input, ground truth and prediction side
+            by side; of a classifier, the image with its true and its predicted class.
         show: Show pictures in a window, of all tasks.
         wait_time: Seconds for which each is shown; 0: until a key is pressed.
         protocol: Which of the config's ``protocols`` to test by; None for 'official', or for the
@@ -225,14 +223,8 @@ def _write_predictions(cfg: Config, folder: str) -> None:
 
 
 def _draw_predictions(cfg: Config, folder: str) -> None:
-    _require_visualization(cfg, '--show-dir')
-    if is_detection(cfg):
-        draw_detections(cfg, folder)
-    elif cfg.get('default_scope') == 'mmpretrain':
-        cfg.default_hooks.visualization.update(enable=True, interval=1, out_dir=folder)
-    else:
-        cfg.default_hooks.visualization.draw = True
-        cfg.visualizer.save_dir = folder
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    hooks.visualization = ConfigDict(type='PictureHook', out_dir=folder)
 
 
 def _show_predictions(cfg: Config, wait_time: float) -> None:
