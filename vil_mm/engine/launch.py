@@ -224,7 +224,9 @@ def _write_predictions(cfg: Config, folder: str) -> None:
 
 def _draw_predictions(cfg: Config, folder: str) -> None:
     hooks = cfg.setdefault('default_hooks', ConfigDict())
-    hooks.visualization = ConfigDict(type='PictureHook', out_dir=folder)
+    kept = ('score_thr', 'show', 'wait_time')
+    options = {key: value for key, value in hooks.get('visualization', {}).items() if key in kept}
+    hooks.visualization = ConfigDict(type='PictureHook', out_dir=folder, **options)
 
 
 def _show_predictions(cfg: Config, wait_time: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import mmcv
 import numpy as np
@@ -34,12 +35,18 @@ class PictureHook(Hook):
         out_dir: Folder to write to.
         show: Open a window for each picture, for ``wait_time`` seconds (0: until a key is pressed).
         wait_time: See ``show``.
+        score_thr: Of detectors, the least score of boxes that are drawn.
     """
 
     def __init__(
-        self, out_dir: str | None = None, show: bool = False, wait_time: float = 0
+        self,
+        out_dir: str | None = None,
+        show: bool = False,
+        wait_time: float = 0,
+        score_thr: float = 0.3,
     ) -> None:
         self.out_dir, self.show, self.wait_time = out_dir, show, wait_time
+        self.score_thr = score_thr
         self.names: dict[str, Path] = {}
         self.reader: ImageReader | None = None
 
@@ -57,7 +64,7 @@ class PictureHook(Hook):
         for sample in outputs:
             name = self.names[str(sample.img_path)]
             image = self.reader.picture(self.reader.read(sample.img_path)['img'])
-            picture = _draw(runner, str(name), image, sample)
+            picture = self._draw(runner, str(name), image, sample)
             if self.out_dir and picture is not None:
                 target = Path(self.out_dir, f'{name}.png')
                 with whole_file(target) as unfinished:
@@ -70,20 +77,22 @@ class PictureHook(Hook):
         if self.out_dir and is_main_process():
             print(f'{len(self.names)} pictures in {self.out_dir}')
 
-
-def _draw(
-    runner: Runner, name: str, image: np.ndarray, sample: BaseDataElement
-) -> np.ndarray | None:
-    """The picture ``(H', W', 3)``, RGB; None where a visualizer draws in the first process only."""
-    if isinstance(sample, DataSample):
-        classes = runner.test_dataloader.dataset.metainfo.get('classes')
-        return draw_classes(image, sample, classes)
-    if hasattr(runner.visualizer, 'compose'):
-        return runner.visualizer.compose(image, sample)
-    if not is_main_process():
-        return None
-    runner.visualizer.add_datasample(name, image, data_sample=sample)
-    return runner.visualizer.get_image()
+    def _draw(
+        self, runner: Runner, name: str, image: np.ndarray, sample: BaseDataElement
+    ) -> np.ndarray | None:
+        """The picture ``(H', W', 3)``, RGB; None where only the first process can draw it."""
+        if isinstance(sample, DataSample):
+            classes = runner.test_dataloader.dataset.metainfo.get('classes')
+            return draw_classes(image, sample, classes)
+        if hasattr(runner.visualizer, 'compose'):
+            return runner.visualizer.compose(image, sample)
+        if not is_main_process():
+            return None
+        options = {} if 'pred_sem_seg' in sample else {'pred_score_thr': self.score_thr}
+        with TemporaryDirectory() as folder:  # with a file, the backends get no second copy
+            options['out_file'] = f'{folder}/picture.png'
+            runner.visualizer.add_datasample(name, image, data_sample=sample, **options)
+        return runner.visualizer.get_image()
 
 
 @HOOKS.register_module()
