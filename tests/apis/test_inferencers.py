@@ -33,18 +33,6 @@ def classifier(trained_classifier) -> tuple[Path, Path]:
     return trained_classifier.config, trained_classifier.checkpoint
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """A folder with two images and a text."""
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    for seed, (name, size) in enumerate({'a.png': (40, 64, 3), 'b.jpg': (64, 50, 3)}.items()):
-        pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
-        cv2.imwrite(str(folder / name), pixels)
-    (folder / 'notes.txt').write_text('no image')
-    return folder
-
-
 def test_segments_a_folder_and_leaves_other_files_out(segmentor, images, tmp_path) -> None:
     inferencer = SegInferencer(*segmentor, device='cpu', show_progress=False)
     result = inferencer(str(images), out_dir=str(tmp_path / 'out'))

@@ -92,9 +92,9 @@ class VisionLSTM(BaseModule):
         out_type: 'featmap' (B, D, Hg, Wg), where the single row or column of a tiny image stands
             twice, so that pyramids can halve the map; 'raw' (B, S, D); or a pooling: of the first
             and the last token, 'bilateral_concat' (B, 2D, version 2's) or 'bilateral_avg' (B, D,
-            version 1's); 'avg' of all; the 'first', 'last' or 'middle_patch' alone; 'middle_cls', a learnt
-            token in the middle of the sequence (version 1 and scans by rows only: with it the
-            tokens are no grid).
+            version 1's); 'avg' of all; the 'first', 'last' or 'middle_patch' alone; 'middle_cls', a
+            learnt token in the middle of the sequence (version 1 and scans by rows only: with it
+            the tokens are no grid).
         drop_path_rate: Share of images that skip a layer in training.
         drop_path_decay: Let the rate grow linearly from 0 at the first layer to
             ``drop_path_rate`` at the last.
