@@ -31,14 +31,14 @@ def load(path: Path, **options: object) -> np.ndarray:
 
 
 @pytest.mark.parametrize('dtype', DTYPES)
-@pytest.mark.parametrize('kind', ['interleaved', 'planar', 'pages', 'deflated', 'big'])
+@pytest.mark.parametrize('kind', ['interleaved', 'planar', 'pages', 'rows', 'deflated', 'big'])
 @pytest.mark.parametrize('count', [1, 3, 4, 6])
 def test_tiff(tmp_path, count: int, kind: str, dtype: str) -> None:
     tifffile = pytest.importorskip('tifffile')
     image, first = bands(count, dtype), {'photometric': 'minisblack'}
-    stored = image if kind in ('interleaved', 'deflated', 'big') else np.moveaxis(image, -1, 0)
+    stored = np.moveaxis(image, -1, 0) if kind in ('planar', 'pages') else image
     if count > 1:
-        plans = {'planar': {'planarconfig': 'separate'}, 'pages': {}}
+        plans = {'planar': {'planarconfig': 'separate'}, 'pages': {}, 'rows': {}}
         first.update(plans.get(kind, {'planarconfig': 'contig'}))
     first.update({'deflated': {'compression': 'zlib'}, 'big': {'bigtiff': True}}.get(kind, {}))
     tifffile.imwrite(tmp_path / 'x.tif', stored if count > 1 else image[..., 0], **first)

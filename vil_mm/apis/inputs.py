@@ -111,7 +111,7 @@ class ImageInputs:
             )
         good = image.ndim in ((2, 3) if channels == 1 else (3,)) and image.size
         if not good or channels_of(image) != channels:
-            raise ValueError(f'an image is an array {shape}{order}, got the shape {image.shape}')
+            raise ValueError(f'an image is an array {shape + order}, got the shape {image.shape}')
         if self.reader.is_8_bit and image.dtype != np.uint8:
             raise ValueError(
                 f'an image is an array of uint8, 0 to 255{order}, got {image.dtype}; convert it by '

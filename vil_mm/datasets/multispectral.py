@@ -11,6 +11,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+FEW = 16  # bands: pages narrower than this are no images but rows of pixels
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # of TIFF and BigTIFF
 
 
@@ -110,10 +111,18 @@ def _read_tiff(content: bytes, path: str) -> np.ndarray:
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             axes, image = file.series[0].axes, file.series[0].asarray()
+            # tifffile.imwrite(path, image) of (H, W, C) without planarconfig makes H pages
+            if file.is_shaped and len(axes) == 3 and axes.endswith('YX') and _is_last(image):
+                axes = 'YXS'
     except Exception as error:  # tifffile and its codecs raise whatever they meet
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(f'not an image, or a damaged one: {path} ({reason})') from error
     return _bands_last(axes, image, path)
+
+
+def _is_last(image: np.ndarray) -> bool:
+    """Whether pages ``(H, W, C)`` are rows: few columns, of more of everything else."""
+    return image.shape[2] < FEW and image.shape[2] < min(image.shape[:2])
 
 
 def _bands_last(axes: str, image: np.ndarray, path: str) -> np.ndarray:
