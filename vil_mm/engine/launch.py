@@ -183,10 +183,8 @@ def prepare_testing(
         _enable_tiles(cfg)
     if out:
         _write_predictions(cfg, out)
-    if show_dir:
-        _draw_predictions(cfg, show_dir)
-    if show:
-        _show_predictions(cfg, wait_time)
+    if show_dir or show:
+        _draw_predictions(cfg, show_dir, show, wait_time)
     if tta:
         _enable_tta(cfg)
     check_samples(cfg, 'test')
@@ -222,25 +220,14 @@ def _write_predictions(cfg: Config, folder: str) -> None:
         raise ValueError('--out works with one test_evaluator, not with a list of them')
 
 
-def _draw_predictions(cfg: Config, folder: str) -> None:
-    hooks = cfg.setdefault('default_hooks', ConfigDict())
-    kept = ('score_thr', 'show', 'wait_time')
-    options = {key: value for key, value in hooks.get('visualization', {}).items() if key in kept}
-    hooks.visualization = ConfigDict(type='PictureHook', out_dir=folder, **options)
-
-
-def _show_predictions(cfg: Config, wait_time: float) -> None:
-    _require_visualization(cfg, '--show')
-    if pyplot.get_backend().lower() == 'agg':  # matplotlib's choice where no window can be opened
+def _draw_predictions(cfg: Config, folder: str | None, show: bool, wait_time: float) -> None:
+    if show and pyplot.get_backend().lower() == 'agg':  # where no window can be opened
         raise ValueError('--show needs a display, and there is none: write files by --show-dir DIR')
-    switch = 'enable' if cfg.get('default_scope') == 'mmpretrain' else 'draw'
-    options = {switch: True, 'interval': 1, 'show': True, 'wait_time': wait_time}
-    cfg.default_hooks.visualization.update(options)
-
-
-def _require_visualization(cfg: Config, option: str) -> None:
-    if 'visualization' not in cfg.get('default_hooks', {}):
-        raise ValueError(f'{option}: the config has no visualization among its default_hooks')
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    options = {'out_dir': folder, 'show': show, 'wait_time': wait_time}
+    if 'score_thr' in hooks.get('visualization', {}):
+        options['score_thr'] = hooks.visualization.score_thr
+    hooks.visualization = ConfigDict(type='PictureHook', **options)
 
 
 def _enable_tiles(cfg: Config) -> None:
