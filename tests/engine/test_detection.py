@@ -99,8 +99,8 @@ def test_out_and_show_dir(cfg, weights, tmp_path, monkeypatch):
     cfg.default_hooks.visualization.score_thr = 0.5
     prepare_testing(cfg, weights, out='boxes', show_dir='pictures')
     assert cfg.test_evaluator.outfile_prefix == 'boxes/predictions'
-    expected = dict(type='PictureHook', out_dir='pictures', score_thr=0.5)
-    assert cfg.default_hooks.visualization == expected
+    drawn = cfg.default_hooks.visualization
+    assert (drawn.type, drawn.out_dir, drawn.score_thr) == ('PictureHook', 'pictures', 0.5)
 
 
 def test_out_without_a_metric_of_coco(cfg, weights, tmp_path):

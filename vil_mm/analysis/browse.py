@@ -156,9 +156,7 @@ def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
     if cfg.get('default_scope') == 'mmpretrain':
         classes = dataset.metainfo.get('classes')
 
-        def draw(
-            picture: np.ndarray, target: np.ndarray | None, height: int = LEAST
-        ) -> np.ndarray:
+        def draw(picture: np.ndarray, target: np.ndarray | None, height: int = LEAST) -> np.ndarray:
             sample = DataSample()
             if target is not None:
                 sample.set_gt_label(target)
