@@ -6,6 +6,7 @@ IMAGE may be a folder of images or a video. CONFIG is a config file or a name of
 from __future__ import annotations
 
 import argparse
+import sys
 
 from command_line import Parser, existing, main, read_config, share
 
@@ -49,11 +50,12 @@ def parser_of() -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from vil_mm.apis import ClsInferencer, SegInferencer
-    from vil_mm.apis.demo import draw_all, plan
+    from vil_mm.apis.classification import is_classifier
+    from vil_mm.apis.demo import UnreadableImages, draw_all, plan
 
     pairs = plan(args.source, args.out)
     options = {'device': args.device, 'cfg_options': args.cfg_options}
-    if read_config(args).get('default_scope') == 'mmpretrain':
+    if is_classifier(read_config(args)):
         if args.full_size or args.opacity is not None:
             name = '--full-size' if args.full_size else '--opacity'
             raise ValueError(f'{name} is for segmentation: leave it out for a classifier')
@@ -64,8 +66,11 @@ def run(args: argparse.Namespace) -> None:
         )
         if args.opacity is not None:
             inferencer.visualizer.alpha = args.opacity
-    draw_all(inferencer, pairs, side_by_side=args.side_by_side)
-    print(*(target for _, target in pairs), sep='\n')
+    wrong = draw_all(inferencer, pairs, side_by_side=args.side_by_side)
+    print(*(target for _, target in pairs if target not in wrong), sep='\n')
+    if wrong:
+        print('', *wrong.values(), sep='\n', file=sys.stderr)
+        raise UnreadableImages(f'{len(wrong)} of {len(pairs)} images could not be read')
 
 
 if __name__ == '__main__':

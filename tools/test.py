@@ -25,9 +25,8 @@ def parser_of() -> Parser:
     parser.add_argument(
         '--show-dir',
         metavar='DIR',
-        help='draw predictions: of segmentation beside input and ground truth, in '
-        'DIR/vis_data/vis_image; of a classifier on the images, in DIR; of a detector beside the '
-        'ground truth, in DIR',
+        help='draw predictions beside input and ground truth; of a classifier into the images: '
+        'DIR/<image name>.png',
     )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(

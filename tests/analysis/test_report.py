@@ -52,7 +52,7 @@ def work_dir(tmp_path: Path) -> Path:
     (work_dir / 'iter_300.pth').touch()
     write_picture(work_dir / 'curves.png')
     for name in 'ab':
-        write_picture(work_dir / 'pictures' / 'vis_data' / 'vis_image' / f'{name}.png')
+        write_picture(work_dir / 'pictures' / f'{name}.png')
     write_picture(work_dir / 'other' / 'unrelated.png')
     return work_dir
 
@@ -65,7 +65,7 @@ def test_report(cfg, work_dir):
     assert guess.split()[:4] == ['most', 'frequent', 'class', f'{expected:.1f}']
     assert guess.endswith(f'; +{61.25 - expected:.1f})')
     assert checkpoint.split() == ['checkpoint', str(work_dir / 'best_mIoU_iter_150.pth')]
-    folder = work_dir / 'pictures' / 'vis_data' / 'vis_image'
+    folder = work_dir / 'pictures'
     assert pictures.split(maxsplit=1) == ['pictures', f'3 in {work_dir}, {folder}']
 
 

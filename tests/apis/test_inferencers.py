@@ -33,24 +33,15 @@ def classifier(trained_classifier) -> tuple[Path, Path]:
     return trained_classifier.config, trained_classifier.checkpoint
 
 
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """A folder with two images and a text."""
-    folder = tmp_path / 'images'
-    folder.mkdir()
-    for seed, (name, size) in enumerate({'a.png': (40, 64, 3), 'b.jpg': (64, 50, 3)}.items()):
-        pixels = np.random.default_rng(seed).integers(0, 256, size, np.uint8)
-        cv2.imwrite(str(folder / name), pixels)
-    (folder / 'notes.txt').write_text('no image')
-    return folder
-
-
 def test_segments_a_folder_and_leaves_other_files_out(segmentor, images, tmp_path) -> None:
     inferencer = SegInferencer(*segmentor, device='cpu', show_progress=False)
     result = inferencer(str(images), out_dir=str(tmp_path / 'out'))
     assert [labels.shape for labels in result['predictions']] == [(40, 64), (64, 50)]
     assert sorted(path.name for path in (tmp_path / 'out/vis').iterdir()) == ['a.png', 'b.jpg']
-    assert len(list((tmp_path / 'out/pred').glob('*.png'))) == 2
+    assert sorted(path.name for path in (tmp_path / 'out/pred').iterdir()) == ['a.png', 'b.png']
+    for name, labels in zip('ab', result['predictions'], strict=True):
+        written = cv2.imread(str(tmp_path / f'out/pred/{name}.png'), cv2.IMREAD_UNCHANGED)
+        assert (written == labels).all()
     assert inferencer.model.dataset_meta['classes'][0] == 'ground'
 
 
@@ -118,9 +109,11 @@ def test_draws_a_class_on_the_image(classifier, images) -> None:
     inferencer = ClsInferencer(*classifier, device='cpu')
     image = cv2.imread(str(images / 'a.png'))
     alone = inferencer.draw(image)
-    assert alone.shape == image.shape and (alone != image[..., ::-1]).any()
+    assert alone.shape == (240, 384, 3), 'enlarged, so that the caption can be read'
+    large = cv2.resize(image, None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)[..., ::-1]
+    assert (alone != large).any()
     both = inferencer.draw(image, side_by_side=True)
-    assert (both[:, : image.shape[1]] == image[..., ::-1]).all()
+    assert (both[:, :384] == large).all() and (both[:, 384:] == alone).all()
     with pytest.raises(TypeError):
         inferencer.draw(image, typo=1)
 

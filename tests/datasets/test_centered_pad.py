@@ -66,12 +66,20 @@ def test_every_map_is_padded():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match=r'mean has to name R, G and B, got \[0\.5\]'):
-        CenteredPad(size=(8, 8), mean=[0.5])
-    with pytest.raises(ValueError, match=r'shape \(H, W, 3\), got \(4, 4\)'):
+    with pytest.raises(ValueError, match='mean has 3 values, but the image has 1 channels'):
         CenteredPad(size=(8, 8), mean=MEAN)(dict(img=np.zeros((4, 4), np.uint8)))
+
+
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 6])
+def test_any_number_of_channels(channels):
+    mean = [10.5 * (c + 1) for c in range(channels)]
+    image = np.zeros((4, 6, channels), np.float32)
+    pad = CenteredPad(size=(6, 6), mean=mean, bgr_to_rgb=False)
+    assert pad(dict(img=image))['img'][0, 0].tolist() == mean
+    if channels == 1:
+        assert pad(dict(img=image[..., 0]))['img'][0, 0] == mean[0]
 
 
 def test_registered():
     pad = TRANSFORMS.build(dict(type='CenteredPad', size=(8, 8), mean=MEAN))
-    assert repr(pad) == f'CenteredPad(size=(8, 8), mean={MEAN}, seg_pad_val=255)'
+    assert repr(pad) == f'CenteredPad(size=(8, 8), mean={MEAN}, seg_pad_val=255, bgr_to_rgb=True)'

@@ -96,10 +96,11 @@ def test_metrics_in_a_list():
 
 def test_out_and_show_dir(cfg, weights, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    cfg.default_hooks.visualization.score_thr = 0.5
     prepare_testing(cfg, weights, out='boxes', show_dir='pictures')
     assert cfg.test_evaluator.outfile_prefix == 'boxes/predictions'
     drawn = cfg.default_hooks.visualization
-    assert (drawn.draw, drawn.test_out_dir) == (True, str(tmp_path / 'pictures'))
+    assert (drawn.type, drawn.out_dir, drawn.score_thr) == ('PictureHook', 'pictures', 0.5)
 
 
 def test_out_without_a_metric_of_coco(cfg, weights, tmp_path):

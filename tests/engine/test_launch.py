@@ -400,8 +400,8 @@ def test_weights_in_pieces(cfg, tmp_path):
 def test_where_results_go(cfg, weights):
     prepare_testing(cfg, weights, out='maps', show_dir='pictures')
     assert cfg.test_evaluator.output_dir == 'maps'
-    assert cfg.default_hooks.visualization.draw is True
-    assert cfg.visualizer.save_dir == 'pictures'
+    drawn = cfg.default_hooks.visualization
+    assert (drawn.type, drawn.out_dir, drawn.show) == ('PictureHook', 'pictures', False)
 
 
 def test_tta(cfg, weights):

@@ -330,3 +330,55 @@ def test_split_pretrained() -> None:
     assert split_pretrained(constant) == ([], [constant])
     assert split_pretrained([pretrained, constant]) == ([{'checkpoint': 'x'}], [constant])
     assert split_pretrained(pretrained) == ([{'checkpoint': 'x'}], None)
+
+
+# weights for RGB in a model of other channels
+
+
+def adapted(tmp_path: Path, channels: int, init_cfg: dict) -> VisionLSTM:
+    cfg = dict(type='Pretrained', checkpoint=str(tmp_path / 'x.pth'), **init_cfg)
+    return build(in_channels=channels, init_cfg=cfg)
+
+
+@pytest.mark.parametrize('kind', ['official', 'ours'])
+@pytest.mark.parametrize('channels', [1, 2, 3, 4, 6, 7])
+def test_channels_are_adapted_as_timm_does(tmp_path, source, channels: int, kind: str) -> None:
+    if kind == 'official':
+        raw = published.raw_weights(2, 32, 4, patch=4, grid=(4, 5))
+        published.write_published(tmp_path / 'x.pth', raw)
+        source = published.assemble(build(), raw)
+    else:
+        torch.save(source.state_dict(), tmp_path / 'x.pth')
+    weight = source.patch_embed.proj.weight
+    model = adapted(tmp_path, channels, dict(adapt_channels=True))
+    if channels == 1:
+        expected = weight.sum(1, keepdim=True)
+    else:
+        repeated = weight.repeat(1, -(-channels // 3), 1, 1)[:, :channels]
+        expected = repeated * (3 / channels)
+    torch.testing.assert_close(model.patch_embed.proj.weight, expected)
+    own, theirs = model.state_dict(), source.state_dict()
+    assert all(torch.equal(own[k], x) for k, x in theirs.items() if 'patch_embed.proj.w' not in k)
+
+
+@pytest.mark.parametrize('channels', [1, 3, 6])
+def test_equal_channels_are_embedded_as_before(tmp_path, source, channels: int) -> None:
+    torch.save(source.state_dict(), tmp_path / 'x.pth')
+    model = adapted(tmp_path, channels, dict(adapt_channels=True)).eval()
+    grey = torch.randn(1, 1, 16, 20)
+    with torch.no_grad():
+        found = model(grey.expand(-1, channels, -1, -1))[0]
+        expected = source.eval()(grey.expand(-1, 3, -1, -1))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_channels_are_adapted_only_where_that_is_asked_for(tmp_path, source) -> None:
+    torch.save(source.state_dict(), tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match=r'fit 4 channels add adapt_channels=True to init_c'):
+        adapted(tmp_path, 4, {})
+    torch.save(build(in_channels=4).state_dict(), tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError, match='is for images of 4 channels: adapt_channels=True'):
+        adapted(tmp_path, 6, dict(adapt_channels=True))
+    with pytest.raises(CheckpointError, match='images of 4 channels') as error:
+        adapted(tmp_path, 3, {})
+    assert 'adapt_channels' not in str(error.value)

@@ -160,7 +160,7 @@ def test_train_test_and_resume(write_config, run_here, tmp_path, coco):
         for x, y, w, h in (box['bbox'] for box in boxes)
     ), 'in pixels of the image, not of what the model saw'
     pictures = sorted((tmp_path / 'pictures').iterdir())
-    assert [path.name for path in pictures] == ['1.jpg', '2.jpg', '3.jpg', '4.jpg']
+    assert [path.name for path in pictures] == ['1.png', '2.png', '3.png', '4.png']
     assert cv2.imread(str(pictures[0])).shape == (72, 2 * 96, 3), 'ground truth and prediction'
 
 

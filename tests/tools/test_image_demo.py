@@ -45,6 +45,22 @@ def test_image_folder_and_video(run_here, model, tmp_path, capsys) -> None:
     assert not list(tmp_path.rglob('.unfinished-*'))
 
 
+def test_a_folder_goes_on_after_an_image_that_cannot_be_read(
+    run_here, model, tmp_path, capfd
+) -> None:
+    paths = write_images(tmp_path / 'images', 3)
+    paths[1].write_text('no picture')
+    cv2.imwrite(str(tmp_path / 'images' / 'icon.png'), np.zeros((12, 12, 3), np.uint8))
+    with pytest.raises(SystemExit) as stopped:
+        run_here('image_demo.py', tmp_path / 'images', *model, '--out', 'out', '--full-size')
+    assert stopped.value.code == 1
+    out, err = capfd.readouterr()
+    assert err.splitlines()[-1] == 'image_demo.py: 1 of 4 images could not be read'
+    assert f'not an image, or a damaged one: {paths[1]}' in err
+    assert out.splitlines()[-3:] == ['out/0.png', 'out/2.png', 'out/icon.png']
+    assert len(list((tmp_path / 'out').iterdir())) == 3
+
+
 @pytest.mark.parametrize(
     ('source', 'out', 'message'),
     [
@@ -77,7 +93,7 @@ def test_classifier(run_here, trained_classifier, tmp_path, capsys) -> None:
     (image,) = write_images(tmp_path / 'images', 1)
     run_here('image_demo.py', image, config, checkpoint, '--out', 'out', '--side-by-side')
     assert capsys.readouterr().out.splitlines()[-1] == 'out/0.png'
-    assert cv2.imread('out/0.png').shape == (40, 128, 3)
+    assert cv2.imread('out/0.png').shape == (240, 2 * 384, 3)
     with pytest.raises(SystemExit) as stopped:
         run_here('image_demo.py', image, config, checkpoint, '--out', 'out', '--full-size')
     assert stopped.value.code == 2

@@ -99,10 +99,10 @@ def test_testing_prints_the_score_and_writes_maps_and_pictures(trained, checkpoi
     validated = json.loads(scalars.read_text().splitlines()[-1])
     assert tested['mIoU'] == validated['mIoU'], 'the weights that were validated were tested'
 
-    pictures = list((trained / 'pictures' / 'vis_data' / 'vis_image').glob('*.png'))
-    assert len(pictures) == 3
     maps, inputs = label_maps(trained / 'maps'), images(drawn_data)
     assert maps.keys() == inputs.keys()
+    assert {path.stem for path in (trained / 'pictures').iterdir()} == inputs.keys()
+    assert '3 pictures in pictures' in done.stdout
     for name, labels in maps.items():
         assert labels.dtype == np.uint8 and labels.shape == inputs[name].shape[:2]
         assert labels.min() >= 1 and labels.max() <= 8, 'numbered as the annotations are'

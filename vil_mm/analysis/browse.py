@@ -14,12 +14,13 @@ from mmengine.config import Config
 from mmengine.dataset import BaseDataset
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
-from mmpretrain.visualization import UniversalVisualizer
 from mmseg.structures import SegDataSample
 from PIL import Image, ImageDraw, ImageFont
 
 from vil_mm.analysis.whole_model import build_dataset, refuse_detection
+from vil_mm.datasets.reading import reader_of
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
+from vil_mm.engine.captions import LEAST, draw_classes
 from vil_mm.engine.checks import check_data
 from vil_mm.engine.data import check_samples
 from vil_mm.engine.visualizer import SegPanelVisualizer
@@ -29,8 +30,8 @@ GAP = 12  # pixels between the pictures of one image
 SCREEN = (1600, 1000)  # pixels that a page of several pictures should fit
 HEIGHTS = (384, 320, 256, 192, 144, 96)  # of its images, the first with which it does
 TITLE = 16  # pixels of its titles
-CLASS_SIDE = 256  # short side in pixels at which classification images are drawn
-Step = tuple[np.ndarray, np.ndarray | None]  # image (H, W, 3), BGR; labels (H, W) or the class
+# an image as the pipeline has it, then as a picture (H, W, 3), RGB; labels (H, W) or the class
+Step = tuple[np.ndarray, np.ndarray | None]
 
 
 def browse(
@@ -72,12 +73,15 @@ def browse(
     check_data(cfg, phase)
     check_samples(cfg, phase)
     dataset = build_dataset(cfg, phase)
-    draw = _drawer(cfg, dataset)
+    draw, reader = _drawer(cfg, dataset), reader_of(dataset)
     total = min(len(dataset), number or len(dataset))
     files = []
     for index in range(total):
         inner, own = _innermost(dataset, index)
-        steps = _chosen(_steps(inner, own, index), mode)
+        steps = _steps(inner, own, index)
+        look = reader.look(next(iter(steps.values()))[0])  # of the image as loaded, for all steps
+        chosen = _chosen(steps, mode).items()
+        steps = {name: (look.picture(image), target) for name, (image, target) in chosen}
         page = _page(draw, steps) if len(steps) > 1 else _picture(draw, *steps.popitem())
         stem = Path(inner.get_data_info(own).get('img_path', '')).stem
         files.append(Path(folder, f'{index:05d}_{stem}.png'))
@@ -145,48 +149,33 @@ def _chosen(steps: dict[str, Step], mode: str) -> dict[str, Step]:
 
 
 def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
-    """What draws an image ``(H, W, 3)``, BGR, with its target: RGB, uint8.
+    """What draws a picture ``(H, W, 3)``, RGB, uint8, with its target.
 
     A height may follow, below which images are enlarged.
     """
     if cfg.get('default_scope') == 'mmpretrain':
-        universal = UniversalVisualizer()
         classes = dataset.metainfo.get('classes')
 
-        def draw(
-            image: np.ndarray, target: np.ndarray | None, height: int = CLASS_SIDE
-        ) -> np.ndarray:
+        def draw(picture: np.ndarray, target: np.ndarray | None, height: int = LEAST) -> np.ndarray:
             sample = DataSample()
             if target is not None:
                 sample.set_gt_label(target)
-            return universal.visualize_cls(
-                _rgb(image),
-                sample,
-                classes=classes,
-                draw_pred=False,
-                resize=min(height, CLASS_SIDE),
-            )
+            return draw_classes(picture, sample, classes, least=min(height, LEAST))
 
         return draw
     panels = SegPanelVisualizer('browse')
     panels.dataset_meta = dataset.metainfo
 
     def draw_panels(
-        image: np.ndarray, target: np.ndarray | None, height: int = panels.min_height
+        picture: np.ndarray, target: np.ndarray | None, height: int = panels.min_height
     ) -> np.ndarray:
         panels.min_height = height
         sample = SegDataSample()
         if target is not None:
             sample.gt_sem_seg = PixelData(data=torch.from_numpy(target[None].astype(np.int64)))
-        panels.add_datasample('browse', _rgb(image), sample, draw_pred=False)
-        return panels.get_image()
+        return panels.compose(picture, sample)
 
     return draw_panels
-
-
-def _rgb(image: np.ndarray) -> np.ndarray:
-    """A copy in the order that visualizers draw, for images are loaded as BGR."""
-    return np.ascontiguousarray(image[..., ::-1]).clip(0, 255).astype(np.uint8)
 
 
 def _picture(draw: Callable[..., np.ndarray], name: str, step: Step) -> np.ndarray:
@@ -217,7 +206,7 @@ def _resized(step: Step, height: int) -> Step:
     image, target = step
     size = max(1, round(image.shape[1] * height / image.shape[0])), height
     kind = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
-    resized = cv2.resize(image.astype(np.float32), size, interpolation=kind).clip(0, 255)
+    resized = cv2.resize(image, size, interpolation=kind)
     if target is not None and target.ndim == 2:
         target = cv2.resize(target.astype(np.int32), size, interpolation=cv2.INTER_NEAREST)
     return resized, target

@@ -18,10 +18,11 @@ from torch import nn
 from vil_mm.analysis.figures import new_figure
 from vil_mm.analysis.priors import IGNORE_INDEX
 from vil_mm.analysis.whole_model import build_dataset, kind_of
-from vil_mm.datasets.images import read_image
+from vil_mm.datasets.reading import reader_of
+from vil_mm.engine.visualizer import NO_CLASS
 
 RIGHT, WRONG, IGNORED = 0, 1, 2
-COLOURS = {'right': (205, 225, 205), 'wrong': (200, 30, 30), 'no class given': (40, 40, 40)}
+COLOURS = {'right': (205, 225, 205), 'wrong': (200, 30, 30), NO_CLASS[0]: NO_CLASS[1]}
 
 
 class Result(NamedTuple):
@@ -29,7 +30,7 @@ class Result(NamedTuple):
 
     Attributes:
         name: Of the image file.
-        image: ``(H, W, 3)``, uint8, RGB, as it is in the file.
+        image: ``(H, W, 3)``, uint8, RGB, see ``ImageReader``.
         truth: ``(H, W)``, uint8, 255 where no class is given.
         prediction: ``(H, W)``, uint8.
         num_classes: K.
@@ -104,7 +105,8 @@ def predict(model: nn.Module, dataset: BaseDataset, index: int) -> Result:
         ValueError: The file is no image, or its label map has another size than the prediction.
     """
     path = Path(dataset.get_data_info(index)['img_path'])
-    image = read_image(path)[..., ::-1]
+    reader = reader_of(dataset)
+    image = reader.picture(reader.read(str(path))['img'])
     (sample,) = model.test_step(pseudo_collate([dataset[index]]))
     truth, prediction = (
         sample.get(key).data.squeeze(0).cpu().numpy().astype(np.uint8)
@@ -153,8 +155,8 @@ def draw_errors(results: Sequence[Result], metainfo: dict, title: str) -> Figure
 
 
 def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
-    """Class colours ``(H, W, 3)``, uint8; white where no class is given."""
-    colours = np.array([*palette, (255, 255, 255)], np.uint8)
+    """Class colours ``(H, W, 3)``, uint8."""
+    colours = np.array([*palette, NO_CLASS[1]], np.uint8)
     return colours[np.minimum(labels, len(palette))]
 
 

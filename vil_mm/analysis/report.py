@@ -15,7 +15,7 @@ def report(cfg: Config, work_dir: str | Path) -> str:
 
     Args:
         cfg: The run's config, for its data sets.
-        work_dir: Folder of the training. Pictures are looked for below it.
+        work_dir: Folder of the training. Pictures are looked for in it and in its ``pictures``.
 
     Returns:
         A few lines of text.
@@ -27,7 +27,7 @@ def report(cfg: Config, work_dir: str | Path) -> str:
     miou = miou_of_last_test(work_dir / 'test')
     checkpoint = _newest(work_dir, 'best_mIoU_iter_*.pth')
     guess = prior_scores(cfg)['most frequent class'].mIoU
-    pictures = sorted(work_dir.glob('**/vis_image/*.png')) + sorted(work_dir.glob('*.png'))
+    pictures = sorted(work_dir.glob('pictures/*.png')) + sorted(work_dir.glob('*.png'))
     folders = sorted({str(picture.parent) for picture in pictures})
     lines = [
         f'mIoU                  {miou:.1f}',

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from vil_mm.analysis.whole_model import build_model, scope_of
-from vil_mm.datasets.images import read_image
+from vil_mm.datasets.reading import ImageReader, Look
 from vil_mm.models import VisionLSTM
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import read_state_dict
@@ -85,15 +85,21 @@ def read_subjects(
     Raises:
         ValueError: A file is no image, or the config has no test pipeline.
     """
-    for path in paths:
-        read_image(path)  # for its error: the pipeline's own says nothing of the file
     device = next(model.parameters()).device
     with scope_of(cfg):
         pipeline = Compose(_pipeline(cfg, shape))
-        return [_subject(model, pipeline, path, device) for path in paths]
+        reader = ImageReader(pipeline.transforms)
+        # read on their own at first: the pipeline's errors do not name the file
+        looks = [reader.look(reader.read(str(path))['img']) for path in paths]
+        return [
+            _subject(model, pipeline, path, device, look)
+            for path, look in zip(paths, looks, strict=True)
+        ]
 
 
-def _subject(model: nn.Module, pipeline: Compose, path: Path, device: torch.device) -> Subject:
+def _subject(
+    model: nn.Module, pipeline: Compose, path: Path, device: torch.device, look: Look
+) -> Subject:
     packed = pipeline({'img_path': str(path)})
     batch = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
     inputs = model.data_preprocessor(batch, False)['inputs'].to(device)
@@ -101,9 +107,17 @@ def _subject(model: nn.Module, pipeline: Compose, path: Path, device: torch.devi
         getattr(model.data_preprocessor, name, default).cpu()
         for name, default in (('mean', torch.zeros(1)), ('std', torch.ones(1)))
     )
-    pixels = inputs[0].cpu() * std + mean
-    picture = (pixels.permute(1, 2, 0) / 255).clamp(0, 1).numpy()
-    return Subject(path.name, inputs, picture)
+    pixels = (inputs[0].cpu() * std + mean).permute(1, 2, 0).numpy()
+    if len(packed['inputs']) == 3 and _swaps_channels(model.data_preprocessor):
+        look = look._replace(rgb=[2 - channel for channel in look.rgb])
+    return Subject(path.name, inputs, look.picture(pixels) / 255)
+
+
+def _swaps_channels(preprocessor: nn.Module) -> bool:
+    """Whether it makes RGB of BGR, as mmseg or mmpretrain name it."""
+    return bool(
+        getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False))
+    )
 
 
 def _pipeline(cfg: Config, shape: tuple[int, int] | None) -> list[dict]:

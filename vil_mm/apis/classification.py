@@ -8,16 +8,20 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+from mmengine.config import Config
+from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
+from mmengine.visualization import Visualizer
 from mmpretrain.apis import ImageClassificationInferencer
-from mmpretrain.visualization import UniversalVisualizer
+from mmpretrain.structures import DataSample
 
 from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs
-from vil_mm.datasets.images import read_image
+from vil_mm.engine.captions import draw_classes
 from vil_mm.engine.launch import read_config
+from vil_mm.files import whole_file
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
@@ -32,7 +36,11 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
     - names are looked up in this package's zoo;
     - the authors' files can be named as they are;
     - weights that do not fit the model are refused, and files that are more than data;
-    - a folder may hold other files than images.
+    - files are read as the config's test pipeline reads them, images of any number of bands too;
+      arrays have to be of that kind, and others are refused;
+    - a folder may hold other files than images; images that cannot be read are left out, named in
+      the log and listed in ``unreadable``;
+    - pictures, ``<show_dir>/<image name>.png``, have the class's name before its number.
 
     Args:
         model: A name of the zoo or the path of a config file.
@@ -60,7 +68,7 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         device = device or get_device()
         check_device(device)
         cfg = read_config(model, options=cfg_options)
-        if cfg.get('default_scope') != 'mmpretrain' or 'model' not in cfg:
+        if not is_classifier(cfg):
             raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
         content = None if weights is None else read_checkpoint(str(weights))
         cfg.model.backbone.init_cfg = None
@@ -83,17 +91,51 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         """Classify one image and write the class over it.
 
         Args:
-            image: File, or array ``(H, W, 3)``, uint8, BGR.
+            image: File, or array as the pipeline loads files: of most configs ``(H, W, 3)``, uint8,
+                BGR.
             side_by_side: Put the image itself beside the result.
-            fixed_size: As of ``SegInferencer.draw``; pictures have the image's size in any case.
+            fixed_size: As of ``SegInferencer.draw``; pictures of images of one size have one size.
 
         Returns:
-            The picture ``(H, W, 3)`` or, side by side, ``(H, 2 W, 3)``, uint8, RGB.
+            The picture ``(H', W', 3)`` or, side by side, ``(H', 2 W', 3)``, uint8, RGB; images of
+            less than 224 pixels in height are enlarged.
         """
-        image = image if isinstance(image, np.ndarray) else read_image(image)
-        (sample,) = self.forward(next(iter(self.preprocess([image]))))
-        image = mmcv.bgr2rgb(image)
-        picture = UniversalVisualizer().visualize_cls(
-            image, sample, classes=self.classes, draw_gt=False
-        )
-        return np.concatenate((image, picture), axis=1) if side_by_side else picture
+        (sample,) = self.forward(self.collate([self.pipeline(image)]))
+        image = self.look_at(image)
+        picture = draw_classes(image, sample, self.classes, draw_gt=False)
+        if not side_by_side:
+            return picture
+        return np.concatenate((draw_classes(image, DataSample()), picture), axis=1)
+
+    def visualize(
+        self,
+        ori_inputs: list,
+        preds: list[DataSample],
+        show: bool = False,
+        wait_time: float = 0,
+        show_dir: str | Path | None = None,
+        **_: object,
+    ) -> list[np.ndarray] | None:
+        """As of the parent; pictures are ``<show_dir>/<image name>.png``."""
+        if not show and show_dir is None:
+            return None
+        pictures = []
+        for image, sample, name in zip(ori_inputs, preds, self.names_of(ori_inputs), strict=True):
+            picture = draw_classes(self.look_at(image), sample, self.classes, draw_gt=False)
+            if show:
+                Visualizer().show(picture, win_name=str(name), wait_time=wait_time)
+            if show_dir is not None:
+                with whole_file(Path(show_dir, f'{name}.png')) as unfinished:
+                    mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
+            pictures.append(picture)
+        return pictures
+
+    def collate(self, samples: list[dict]) -> dict:
+        """A batch of what the pipeline gave."""
+        return default_collate(samples)
+
+
+def is_classifier(cfg: Config) -> bool:
+    """Whether a config is of a classifier, whatever its default scope."""
+    model = cfg.get('model') or {}
+    return 'head' in model and 'backbone' in model and cfg.get('default_scope') != 'mmdet'

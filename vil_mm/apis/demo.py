@@ -13,8 +13,14 @@ import mmcv
 import numpy as np
 from mmengine.utils import track_iter_progress
 
-from vil_mm.datasets.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, list_images
+from vil_mm.datasets.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, distinct_names, list_images
 from vil_mm.files import whole_file
+
+
+class UnreadableImages(ValueError):
+    """Some images of several could not be read; those of the others are written."""
+
+    exit_code = 1  # of the tool
 
 
 class Drawer(Protocol):
@@ -61,26 +67,39 @@ def plan(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
 
 def draw_all(
     inferencer: Drawer, pairs: Sequence[tuple[Path, Path]], *, side_by_side: bool = False
-) -> None:
+) -> dict[Path, str]:
     """Predict images and videos and write the pictures.
 
-    Folders are made. A file appears when it is complete.
+    Folders are made. A file appears when it is complete. Of several images those that cannot be
+    read are left out.
 
     Args:
         inferencer: A ``SegInferencer`` or ``ClsInferencer``.
         pairs: What :func:`plan` returns.
         side_by_side: Put the image beside its prediction.
 
+    Returns:
+        What was wrong with each image that was left out, by its target.
+
     Raises:
-        ValueError: A file is no image or video, or damaged; what was drawn before it stays.
+        ValueError: The one file that there is is no image or video, or damaged.
     """
-    for source, target in track_iter_progress(pairs, file=sys.stderr) if len(pairs) > 1 else pairs:
+    wrong = {}
+    several = len(pairs) > 1
+    for source, target in track_iter_progress(pairs, file=sys.stderr) if several else pairs:
         if _is_video(source):
             _draw_video(inferencer, source, target, side_by_side)
             continue
-        picture = inferencer.draw(source, side_by_side=side_by_side)
+        try:
+            picture = inferencer.draw(source, side_by_side=side_by_side)
+        except (OSError, ValueError) as error:
+            if not several:
+                raise
+            wrong[target] = str(error)
+            continue
         with whole_file(target) as unfinished:
             mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
+    return wrong
 
 
 def _is_video(path: Path) -> bool:
@@ -101,13 +120,10 @@ def _target(source: Path, out: Path, suffix: str, known: Sequence[str]) -> Path:
 
 
 def _distinct_targets(images: list[Path], folder: Path) -> list[Path]:
-    """One PNG an image; images of one name and different endings keep their endings in it."""
-    stems = [image.stem for image in images]
-    names = [x.stem if stems.count(x.stem) == 1 else x.name for x in images]
-    targets = [folder / f'{name}.png' for name in names]
+    """One PNG an image."""
     if folder.exists() and folder.samefile(images[0].parent):
         raise ValueError(f'--out is the folder of the images themselves: {folder}')
-    return targets
+    return [folder / f'{name}.png' for name in distinct_names(images)]
 
 
 def _draw_video(inferencer: Drawer, source: Path, target: Path, side_by_side: bool) -> None:

@@ -1,18 +1,157 @@
-"""What both inferencers take as images."""
+"""What both inferencers take as images, and how they read them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from logging import WARNING
 from pathlib import Path
 
 import numpy as np
+from mmcv.transforms import Compose
+from mmengine.config import Config
+from mmengine.logging import print_log
+from mmengine.registry import MODELS
 
-from vil_mm.datasets.images import list_images
+from vil_mm.analysis.whole_model import image_channels
+from vil_mm.datasets.images import distinct_names, list_images
+from vil_mm.datasets.reading import ImageReader
+
+Image = str | Path | np.ndarray
+
+
+class FolderOfImages(list):
+    """The images of a folder: those that cannot be read are left out, not an error."""
 
 
 class ImageInputs:
-    """Mix-in before an inferencer of OpenMMLab: of a folder its images alone, and ``Path``s."""
+    """Mix-in before an inferencer of OpenMMLab: files by the pipeline's own loading.
 
-    def _inputs_to_list(self, inputs: str | Path | np.ndarray | list) -> list:
+    A folder stands for its images alone. Those of them that cannot be read are named in the log,
+    left out and listed in ``unreadable``; an image that is named itself is an error then. Arrays
+    have to be what the pipeline loads from a file.
+    """
+
+    unreadable: list[str]
+    num_arrays = 0  # that have been drawn, for the names of their files
+
+    def _inputs_to_list(self, inputs: Image | list) -> list[str | np.ndarray]:
+        self.unreadable = []
         if isinstance(inputs, str | Path):
-            return [str(path) for path in list_images(inputs)]
-        return [str(x) if isinstance(x, Path) else x for x in super()._inputs_to_list(inputs)]
+            paths = [str(path) for path in list_images(inputs)]
+            return FolderOfImages(paths) if Path(inputs).is_dir() else paths
+        inputs = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        return [str(x) if isinstance(x, Path) else x for x in inputs]
+
+    def _init_pipeline(self, cfg: Config) -> Callable[[Image], dict]:
+        steps = [
+            step
+            for step in cfg.test_dataloader.dataset.pipeline
+            if not ('Load' in step['type'] and 'Annotation' in step['type'])
+        ]
+        transforms = Compose(steps).transforms
+        self.reader = ImageReader(transforms)
+        rest = transforms[transforms.index(self.reader.loader) + 1 :]
+        return Compose([self.load, *rest])
+
+    def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator:
+        """Batches as the model takes them; what cannot be read of a folder is taken out of it."""
+        of_folder = isinstance(inputs, FolderOfImages)
+        samples = self._readable(inputs) if of_folder else map(self.pipeline, inputs)
+        yield from map(self.collate, self._get_chunk_data(samples, batch_size))
+        if self.unreadable:
+            count = len(self.unreadable)
+            print_log(f'{count} files of the folder could not be read', 'current', WARNING)
+
+    def _readable(self, inputs: FolderOfImages) -> Iterator[dict]:
+        for path in list(inputs):
+            try:
+                sample = self.pipeline(path)
+            except (OSError, ValueError) as error:
+                print_log(str(error), 'current', WARNING)
+                self.unreadable.append(path)
+                inputs.remove(path)
+                if not inputs:
+                    raise ValueError(f'no image of the folder can be read: {error}') from error
+                continue
+            yield sample
+
+    def load(self, image: Image) -> dict:
+        """What the pipeline goes on with: ``img``, ``img_shape``, ``ori_shape``.
+
+        Args:
+            image: A file, read as the pipeline does it; or an array as it would be read.
+
+        Raises:
+            ValueError: The file is no image, or image or array are not of the model's kind.
+        """
+        if isinstance(image, str | Path):
+            results = self.reader.read(str(image))
+            channels = channels_of(results['img'])
+            if channels not in (1, self._channels):
+                raise ValueError(
+                    f'{image} has {channels} channels, but the model takes {self._channels}'
+                )
+            return results
+        self._check_array(image)
+        if self.reader.converts_to_float or (image.dtype != np.uint8):
+            image = image.astype(np.float32)
+        return {'img': image, 'img_shape': image.shape[:2], 'ori_shape': image.shape[:2]}
+
+    @property
+    def _channels(self) -> int:
+        return image_channels(self.model)
+
+    def _check_array(self, image: np.ndarray) -> None:
+        channels = self.reader.channels or self._channels
+        shape = f'(H, W, {channels})' + (' or (H, W)' if channels == 1 else '')
+        order = ' in the order BGR' if self.reader.is_8_bit and channels == 3 else ''
+        if not isinstance(image, np.ndarray):
+            raise ValueError(
+                f'an image is a path or a NumPy array {shape}, got {type(image).__name__}'
+            )
+        good = image.ndim in ((2, 3) if channels == 1 else (3,)) and image.size
+        if not good or channels_of(image) != channels:
+            raise ValueError(f'an image is an array {shape + order}, got the shape {image.shape}')
+        if self.reader.is_8_bit and image.dtype != np.uint8:
+            raise ValueError(
+                f'an image is an array of uint8, 0 to 255{order}, got {image.dtype}; convert it by '
+                'the rule by which your files were made'
+            )
+        if image.dtype.kind not in 'buif':
+            raise ValueError(f'an image is an array of numbers, got {image.dtype}')
+
+    def look_at(self, image: Image) -> np.ndarray:
+        """The image itself as a picture ``(H, W, 3)``, uint8, RGB."""
+        return self.reader.picture(self.load(image)['img'])
+
+    def names_of(self, inputs: list[str | np.ndarray]) -> list[Path]:
+        """Names without endings for what is written of images; arrays are numbered."""
+        files = iter(distinct_names([x for x in inputs if isinstance(x, str)]))
+        names = []
+        for image in inputs:
+            names.append(next(files) if isinstance(image, str) else Path(f'{self.num_arrays:08d}'))
+            self.num_arrays += not isinstance(image, str)
+        return names
+
+
+def channels_of(image: np.ndarray) -> int:
+    """C of ``(H, W, C)``, or 1 of ``(H, W)``."""
+    return 1 if image.ndim == 2 else image.shape[2]
+
+
+def scope_of_model(cfg: Config, scope: str) -> str:
+    """The registry scope to build a config's model in: its own, or another where that has it not.
+
+    Args:
+        cfg: A config with a model.
+        scope: 'mmseg' or 'mmpretrain', which the model is of.
+    """
+    own = cfg.get('default_scope')
+    if own and own != scope:
+        with MODELS.switch_scope_and_registry(own) as registry:
+            if registry.scope == own and registry.get(cfg.model.backbone.type):
+                head = cfg.model.get('decode_head') or cfg.model.get('head') or {}
+                head = head[-1] if isinstance(head, list | tuple) else head
+                if registry.get(cfg.model.type) and registry.get(head.get('type', '')):
+                    return own
+    return scope

@@ -12,15 +12,17 @@ from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from mmseg.apis import MMSegInferencer
 from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
 
 from vil_mm.analysis.whole_model import check_device
-from vil_mm.apis.inputs import ImageInputs
-from vil_mm.datasets.images import read_image
+from vil_mm.apis.inputs import ImageInputs, scope_of_model
 from vil_mm.engine.launch import read_config
+from vil_mm.engine.visualizer import default_palette
+from vil_mm.files import whole_file
 from vil_mm.models.fit import load_whole
 from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 from vil_mm.models.segmentors import TiledEncoderDecoder
@@ -39,7 +41,11 @@ class SegInferencer(ImageInputs, MMSegInferencer):
     - names are looked up in this package's zoo;
     - weights that do not fit the model are refused, and files that are more than data;
     - class names are those of the checkpoint or, without one, of the config's data set;
-    - a folder may hold other files than images;
+    - files are read as the config's test pipeline reads them, images of any number of bands too;
+      arrays have to be of that kind, and others are refused;
+    - a folder may hold other files than images; images that cannot be read are left out, named in
+      the log and listed in ``unreadable``;
+    - files get the images' names, ``vis/<image name>`` and ``pred/<image name>.png``;
     - images whose logits would take more than 2 GiB are predicted in tiles, see
       ``TiledEncoderDecoder``.
 
@@ -55,7 +61,8 @@ class SegInferencer(ImageInputs, MMSegInferencer):
     Raises:
         FileNotFoundError: The config or the weights are not there.
         ValueError: No model has that name, the config is not one of segmentation, or the weights
-            do not fit it (``CheckpointError``).
+            do not fit it (``CheckpointError``); on calls, an image is none or of another kind than
+            the model's.
     """
 
     def __init__(
@@ -71,14 +78,17 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         device = device or get_device()
         check_device(device)
         cfg = read_config(model, options=cfg_options)
-        if cfg.get('default_scope') != 'mmseg' or 'decode_head' not in cfg.get('model', {}):
+        if not is_segmentor(cfg):
             raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
         self.weights = None if weights is None else str(weights)
         self.checkpoint = None if weights is None else read_checkpoint(self.weights)
         cfg.visualizer = ConfigDict(type='SegPanelVisualizer', name='inference')
         cfg.model.backbone.init_cfg = None
         _use_windows(cfg, full_size)
-        super().__init__(cfg, device=device, show_progress=show_progress)
+        scope = scope_of_model(cfg, 'mmseg')
+        with DefaultScope.overwrite_default_scope(scope):
+            super().__init__(cfg, device=device, scope=scope, show_progress=show_progress)
+        self.visualizer.set_dataset_meta(**self.model.dataset_meta)
         self.checkpoint = None
 
     def draw(
@@ -91,7 +101,8 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         """Segment one image and draw the classes over it, with a legend.
 
         Args:
-            image: File, or array ``(H, W, 3)``, uint8, BGR.
+            image: File, or array as the pipeline loads files: of most configs ``(H, W, 3)``, uint8,
+                BGR.
             side_by_side: Put the image itself beside the result.
             fixed_size: Have the picture's size depend on the image's alone, as a video needs it: a
                 legend of three lines, the largest classes first.
@@ -99,15 +110,56 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         Returns:
             The picture ``(H', W', 3)``, uint8, RGB.
         """
-        image = image if isinstance(image, np.ndarray) else read_image(image)
-        (sample,) = self.forward(self.collate_fn([self.pipeline(image)]))
-        self.visualizer.set_dataset_meta(**self.model.dataset_meta)
+        (sample,) = self.forward(self.collate([self.pipeline(image)]))
         return self.visualizer.compose(
-            mmcv.bgr2rgb(image),
+            self.look_at(image),
             sample,
             with_image=side_by_side,
             legend_lines=LEGEND_LINES if fixed_size else None,
         )
+
+    def visualize(
+        self,
+        inputs: list,
+        preds: list[SegDataSample],
+        return_vis: bool = False,
+        show: bool = False,
+        wait_time: float = 0,
+        img_out_dir: str = '',
+        opacity: float = 0.8,
+        with_labels: bool = True,
+    ) -> list[np.ndarray] | None:
+        """As of ``MMSegInferencer``; pictures are ``<img_out_dir>/<image name>``."""
+        self.names = self.names_of(inputs)
+        if not (return_vis or show or img_out_dir):
+            return None
+        self.visualizer.alpha = opacity
+        pictures = []
+        for image, sample, name in zip(inputs, preds, self.names, strict=True):
+            picture = self.visualizer.compose(
+                self.look_at(image), sample, draw_gt=False, with_labels=with_labels
+            )
+            if show:
+                self.visualizer.show(picture, win_name=str(name), wait_time=wait_time)
+            if img_out_dir:
+                suffix = Path(image).suffix if isinstance(image, str) else '.png'
+                _write(mmcv.rgb2bgr(picture), Path(img_out_dir, f'{name}{suffix}'))
+            pictures.append(picture)
+        return pictures if return_vis else None
+
+    def postprocess(
+        self,
+        preds: list[SegDataSample],
+        visualization: list[np.ndarray] | None,
+        return_datasample: bool = False,
+        pred_out_dir: str = '',
+    ) -> dict | SegDataSample | list[SegDataSample]:
+        """As of ``MMSegInferencer``; label maps are ``<pred_out_dir>/<image name>.png``."""
+        for sample, name in zip(preds if pred_out_dir else [], self.names, strict=False):
+            labels = sample.pred_sem_seg.data[0].cpu().numpy()
+            labels = labels.astype(np.uint8 if self._num_labels <= 256 else np.uint16)
+            _write(labels, Path(pred_out_dir, f'{name}.png'))
+        return super().postprocess(preds, visualization, return_datasample)
 
     def forward(self, inputs: dict, **kwargs) -> Sequence[SegDataSample]:
         """Predict a batch; in tiles if its logits would be too large."""
@@ -141,10 +193,23 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         else:
             load_whole(model, state_dict_of(self.checkpoint, self.weights), self.weights)
             meta = meta_of(self.checkpoint)
-        model.dataset_meta = meta.get('dataset_meta') or _dataset_meta(cfg)
+        model.dataset_meta = _classes_and_colours(meta.get('dataset_meta'), cfg, model)
+
+    @property
+    def _num_labels(self) -> int:
+        return max(self.model.num_classes, 2)
 
     def _init_collate(self, cfg: ConfigDict) -> Callable:
         return pseudo_collate  # the parent looks for it with a warning
+
+    def collate(self, samples: list[dict]) -> dict:
+        """A batch of what the pipeline gave."""
+        return pseudo_collate(samples)
+
+
+def is_segmentor(cfg: Config) -> bool:
+    """Whether a config is of a segmentor, whatever its default scope."""
+    return 'decode_head' in (cfg.get('model') or {})
 
 
 def _use_windows(cfg: Config, full_size: bool) -> None:
@@ -153,7 +218,7 @@ def _use_windows(cfg: Config, full_size: bool) -> None:
     if model.type.removeprefix('mmseg.') == 'EncoderDecoder':
         model.type = 'TiledEncoderDecoder'
     if not test_cfg.get('crop_size'):
-        size = model.data_preprocessor.get('size') or (512, 512)
+        size = (model.get('data_preprocessor') or {}).get('size') or (512, 512)
         test_cfg.update(crop_size=tuple(size), stride=tuple(2 * side // 3 for side in size))
     if full_size:
         test_cfg.mode = 'slide'
@@ -161,8 +226,18 @@ def _use_windows(cfg: Config, full_size: bool) -> None:
         cfg.test_dataloader.dataset.pipeline = [x for x in pipeline if 'Resize' not in x.type]
 
 
-def _dataset_meta(cfg: ConfigDict) -> dict:
-    """Classes and colours of the config's test data."""
+def _classes_and_colours(noted: dict | None, cfg: ConfigDict, model: nn.Module) -> dict:
+    """What a checkpoint notes of its data, or the config's test data; what both lack is numbers."""
     dataset = cfg.test_dataloader.dataset
-    meta = {**DATASETS.get(dataset.type).METAINFO, **(dataset.get('metainfo') or {})}
-    return {'classes': meta.get('classes'), 'palette': meta.get('palette')}
+    known = getattr(DATASETS.get(dataset.type), 'METAINFO', {})
+    meta = noted or {**known, **(dataset.get('metainfo') or {})}
+    count = max(model.num_classes, 2)
+    classes = meta.get('classes') or [f'class {i}' for i in range(count)]
+    palette = meta.get('palette') or []
+    palette = palette if len(palette) == len(classes) else default_palette(len(classes))
+    return {**meta, 'classes': classes, 'palette': palette}
+
+
+def _write(picture: np.ndarray, path: Path) -> None:
+    with whole_file(path) as unfinished:
+        mmcv.imwrite(picture, str(unfinished))

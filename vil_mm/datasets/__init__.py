@@ -10,6 +10,7 @@ from vil_mm.datasets.imagenet import (
     imagenet_wnids,
 )
 from vil_mm.datasets.mixing import ReversedCutMix, ReversedMixup
+from vil_mm.datasets.multispectral import LoadMultispectralImage
 from vil_mm.datasets.replay import ReplayableInfiniteSampler, SeedAugmentation
 from vil_mm.datasets.three_augment import ThreeAugment
 
@@ -20,6 +21,7 @@ __all__ = [
     'DrawnDataset',
     'ImageNetC',
     'ImageNetFolders',
+    'LoadMultispectralImage',
     'ReplayableInfiniteSampler',
     'ReversedCutMix',
     'ReversedMixup',

@@ -19,35 +19,45 @@ class CenteredPad(BaseTransform):
     and since no mean is a whole number a padded image is float32. Images that lack nothing pass as
     they are, whatever their type.
 
-    Required keys: ``img`` ``(H, W, 3)`` in the order BGR, and the maps ``(H, W)`` that
-    ``seg_fields`` names. Changed: these and ``img_shape``. Added: ``pad_shape``.
+    Required keys: ``img`` ``(H, W, C)`` or ``(H, W)``, and the maps ``(H, W)`` that ``seg_fields``
+    names. Changed: these and ``img_shape``. Added: ``pad_shape``.
 
     Args:
         size: Least height and width after padding.
-        mean: The ``mean`` of the model's data preprocessor, in the order RGB.
+        mean: The ``mean`` of the model's data preprocessor, one value a channel.
         seg_pad_val: What padded pixels of label maps hold, the ignored class.
+        bgr_to_rgb: That of the data preprocessor: images of three channels are BGR, and ``mean`` is
+            in the order RGB.
 
     Raises:
-        ValueError: ``mean`` is not one value for each of three channels, or an image has not
-            three channels.
+        ValueError: ``mean`` has not one value for each channel of an image.
     """
 
     def __init__(
-        self, size: tuple[int, int], mean: Sequence[float], seg_pad_val: int = 255
+        self,
+        size: tuple[int, int],
+        mean: Sequence[float],
+        seg_pad_val: int = 255,
+        bgr_to_rgb: bool = True,
     ) -> None:
-        if len(mean) != 3:
-            raise ValueError(f'CenteredPad: mean has to name R, G and B, got {mean}')
         self.size = size
         self.mean = mean
         self.seg_pad_val = seg_pad_val
+        self.bgr_to_rgb = bgr_to_rgb
 
     def transform(self, results: dict) -> dict:
         image = results['img']
-        if image.ndim != 3 or image.shape[2] != 3:
-            raise ValueError(f'CenteredPad takes images of shape (H, W, 3), got {image.shape}')
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        if channels != len(self.mean):
+            raise ValueError(
+                f'CenteredPad: mean has {len(self.mean)} values, but the image has {channels} '
+                'channels; take the mean of the data preprocessor'
+            )
         sides = [_split(size - have) for size, have in zip(self.size, image.shape, strict=False)]
         if any(map(any, sides)):
-            results['img'] = _pad(image.astype(np.float32), sides, self.mean[::-1])
+            fill = self.mean[::-1] if self.bgr_to_rgb and channels == 3 else self.mean
+            fill = fill[0] if image.ndim == 2 else fill
+            results['img'] = _pad(image.astype(np.float32), sides, fill)
             for key in results.get('seg_fields', []):
                 results[key] = _pad(results[key], sides, self.seg_pad_val)
         results['img_shape'] = results['pad_shape'] = results['img'].shape[:2]
@@ -56,7 +66,7 @@ class CenteredPad(BaseTransform):
     def __repr__(self) -> str:
         return (
             f'{type(self).__name__}(size={self.size}, mean={self.mean}, '
-            f'seg_pad_val={self.seg_pad_val})'
+            f'seg_pad_val={self.seg_pad_val}, bgr_to_rgb={self.bgr_to_rgb})'
         )
 
 

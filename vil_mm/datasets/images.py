@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-
-import mmcv
-import numpy as np
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.ppm', '.tif', '.tiff', '.webp')
 VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
@@ -32,13 +32,23 @@ def list_images(source: str | Path) -> list[Path]:
     return found
 
 
-def read_image(path: str | Path) -> np.ndarray:
-    """An image ``(H, W, 3)``, uint8, in OpenCV's order BGR; grey and alpha are converted.
+def distinct_names(paths: Sequence[str | Path]) -> list[Path]:
+    """A name without ending for what is written of each image, no two the same.
 
-    Raises:
-        ValueError: The file is no image that OpenCV can read.
+    It is the image's own name. Where several images have it, it is their path below the folder
+    that all images have in common; where they differ in their endings alone, the ending stays.
     """
-    image = mmcv.imread(str(path), channel_order='bgr') if Path(path).stat().st_size else None
-    if image is None:
-        raise ValueError(f'not an image, or a damaged one: {path}')
-    return image
+    paths = [Path(path) for path in paths]
+    folder = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ''
+    below = [path.absolute().relative_to(folder) for path in paths]
+    short = [Path(path.stem) for path in below]
+    longer = [path.with_suffix('') for path in below]
+    names = below
+    for shorter in (longer, short):
+        counts = Counter(str(name).lower() for name in shorter)  # some file systems ignore case
+        names = [
+            one if counts[str(one).lower()] == 1 else other
+            for one, other in zip(shorter, names, strict=True)
+        ]
+    unique = len({str(name).lower() for name in names}) == len(names)
+    return names if unique else below

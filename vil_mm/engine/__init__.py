@@ -10,7 +10,7 @@ from vil_mm.engine.optim import (
     FiniteLossAmpOptimWrapper,
     FiniteLossOptimWrapper,
 )
-from vil_mm.engine.visualization_hook import ClsVisualizationHook
+from vil_mm.engine.visualization_hook import ClsVisualizationHook, PictureHook
 from vil_mm.engine.visualizer import SegPanelVisualizer
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     'FiniteLossOptimWrapper',
     'FloatOutputsHook',
     'LayerDecayOptimWrapperConstructor',
+    'PictureHook',
     'RequireWeightsHook',
     'SeedIterationHook',
     'SegPanelVisualizer',

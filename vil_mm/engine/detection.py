@@ -63,12 +63,6 @@ def write_detections(cfg: Config, folder: str) -> None:
     metrics[0].outfile_prefix = str(Path(folder, 'predictions'))
 
 
-def draw_detections(cfg: Config, folder: str) -> None:
-    """Let a test draw ground truth and prediction side by side, one file an image, in place."""
-    # absolute: mmdetection's hook puts the work dir before it, with every batch anew
-    cfg.default_hooks.visualization.update(draw=True, test_out_dir=str(Path(folder).resolve()))
-
-
 def coco_metrics(evaluator: dict | list[dict] | None) -> list[dict]:
     """Those of an evaluator's metrics that read COCO's annotation files."""
     metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []

@@ -18,7 +18,6 @@ from vil_mm.engine.checks import (
 from vil_mm.engine.data import check_samples
 from vil_mm.engine.detection import (
     check_detection,
-    draw_detections,
     is_detection,
     use_own_annotations,
     write_detections,
@@ -145,9 +144,8 @@ def prepare_testing(
         out: Folder for predicted label maps (PNG); of a classifier, for ``predictions.pkl``,
             mmpretrain's list of predicted samples; of a detector, for COCO's lists of results,
             ``predictions.bbox.json`` and ``predictions.segm.json``.
-        show_dir: Folder for pictures: input, ground truth and prediction side by side in its
-            ``vis_data/vis_image``; of a classifier, the images with their predicted class; of a
-            detector, ground truth and prediction side by side under the names of the images.
+        show_dir: Folder for pictures, ``<image name>.png``: input, ground truth and prediction side
+            by side; of a classifier, the image with its true and its predicted class.
         show: Show pictures in a window, of all tasks.
         wait_time: Seconds for which each is shown; 0: until a key is pressed.
         protocol: Which of the config's ``protocols`` to test by; None for 'official', or for the
@@ -185,10 +183,8 @@ def prepare_testing(
         _enable_tiles(cfg)
     if out:
         _write_predictions(cfg, out)
-    if show_dir:
-        _draw_predictions(cfg, show_dir)
-    if show:
-        _show_predictions(cfg, wait_time)
+    if show_dir or show:
+        _draw_predictions(cfg, show_dir, show, wait_time)
     if tta:
         _enable_tta(cfg)
     check_samples(cfg, 'test')
@@ -224,29 +220,14 @@ def _write_predictions(cfg: Config, folder: str) -> None:
         raise ValueError('--out works with one test_evaluator, not with a list of them')
 
 
-def _draw_predictions(cfg: Config, folder: str) -> None:
-    _require_visualization(cfg, '--show-dir')
-    if is_detection(cfg):
-        draw_detections(cfg, folder)
-    elif cfg.get('default_scope') == 'mmpretrain':
-        cfg.default_hooks.visualization.update(enable=True, interval=1, out_dir=folder)
-    else:
-        cfg.default_hooks.visualization.draw = True
-        cfg.visualizer.save_dir = folder
-
-
-def _show_predictions(cfg: Config, wait_time: float) -> None:
-    _require_visualization(cfg, '--show')
-    if pyplot.get_backend().lower() == 'agg':  # matplotlib's choice where no window can be opened
+def _draw_predictions(cfg: Config, folder: str | None, show: bool, wait_time: float) -> None:
+    if show and pyplot.get_backend().lower() == 'agg':  # where no window can be opened
         raise ValueError('--show needs a display, and there is none: write files by --show-dir DIR')
-    switch = 'enable' if cfg.get('default_scope') == 'mmpretrain' else 'draw'
-    options = {switch: True, 'interval': 1, 'show': True, 'wait_time': wait_time}
-    cfg.default_hooks.visualization.update(options)
-
-
-def _require_visualization(cfg: Config, option: str) -> None:
-    if 'visualization' not in cfg.get('default_hooks', {}):
-        raise ValueError(f'{option}: the config has no visualization among its default_hooks')
+    hooks = cfg.setdefault('default_hooks', ConfigDict())
+    options = {'out_dir': folder, 'show': show, 'wait_time': wait_time}
+    if 'score_thr' in hooks.get('visualization', {}):
+        options['score_thr'] = hooks.visualization.score_thr
+    hooks.visualization = ConfigDict(type='PictureHook', **options)
 
 
 def _enable_tiles(cfg: Config) -> None:

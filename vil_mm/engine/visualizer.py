@@ -17,6 +17,8 @@ from mmseg.visualization import SegLocalVisualizer
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = (255, 255, 255), (40, 40, 40)
+NO_CLASS = ('no class given', (40, 40, 40))  # of pixels that are ignored, in every picture
+LARGEST = 4096  # pixels: a side beyond which no picture is enlarged
 
 
 @VISUALIZERS.register_module()
@@ -29,7 +31,7 @@ class SegPanelVisualizer(SegLocalVisualizer):
     Args:
         name: Name of the instance.
         alpha: Share of the class colour where a label map lies over the image, 0 to 1. Pixels
-            without a class (255) keep the image, darkened by as much.
+            without a class (255) are dark grey, and have an entry in the legend.
         min_height: Smaller images are enlarged by the least whole factor that gives panels at
             least so many pixels high.
         **kwargs: Those of ``SegLocalVisualizer``.
@@ -49,7 +51,18 @@ class SegPanelVisualizer(SegLocalVisualizer):
             **_: Whatever else a data set or a checkpoint notes (``label_map``,
                 ``reduce_zero_label``, ...) is not needed for drawing.
         """
+        if classes and not palette:
+            palette = default_palette(len(classes))
         super().set_dataset_meta(classes=classes, palette=palette, dataset_name=dataset_name)
+
+    @property
+    def dataset_meta(self) -> dict | None:
+        """Names and colours of classes; set in every process, where mmengine does it in one."""
+        return self._dataset_meta
+
+    @dataset_meta.setter
+    def dataset_meta(self, meta: dict) -> None:
+        self._dataset_meta = meta
 
     @master_only
     def add_datasample(
@@ -126,7 +139,7 @@ class SegPanelVisualizer(SegLocalVisualizer):
             for title, (key, draw) in wanted.items()
             if draw and data_sample is not None and key in data_sample
         }
-        factor = max(1, -(-self.min_height // image.shape[0]))
+        factor = enlargement(image.shape[:2], self.min_height)
         large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         panels = {'input': large} if with_image or not maps else {}
         for title, labels in maps.items():
@@ -140,22 +153,41 @@ class SegPanelVisualizer(SegLocalVisualizer):
         return picture
 
     def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The image ``(H, W, 3)`` under the colours of its labels ``(H, W)``; no class is black."""
+        """The image ``(H, W, 3)`` under the colours of its labels ``(H, W)``."""
         palette = self.dataset_meta['palette']
-        colours = np.array([*palette, (0, 0, 0)], np.float32)[np.minimum(labels, len(palette))]
-        mixed = (1 - self.alpha) * image + self.alpha * colours
-        return mixed.round().astype(np.uint8)
+        index = np.minimum(labels, len(palette))
+        colours = np.array([*palette, NO_CLASS[1]], np.float32)[index]
+        mixed = ((1 - self.alpha) * image + self.alpha * colours).round().astype(np.uint8)
+        mixed[index == len(palette)] = NO_CLASS[1]  # opaque, to be told from dark classes
+        return mixed
 
     def _occurring(
         self, maps: dict[str, np.ndarray], by_size: bool
     ) -> list[tuple[str, tuple[int, ...]]]:
-        """Name and colour of every class in any of the maps; in order of classes or of pixels."""
+        """Name and colour of every class in any of the maps; in order of classes or of pixels.
+
+        Pixels without a class come last.
+        """
         classes, palette = self.dataset_meta['classes'], self.dataset_meta['palette']
         pixels = np.concatenate([labels.ravel() for labels in maps.values()])
         found, counts = np.unique(pixels, return_counts=True)
         if by_size:
             found = found[np.argsort(-counts, kind='stable')]
-        return [(classes[i], tuple(palette[i])) for i in found if i < len(classes)]
+        entries = [(classes[i], tuple(palette[i])) for i in found if i < len(classes)]
+        return entries + [NO_CLASS] * bool((found >= len(classes)).any())
+
+
+def default_palette(count: int) -> list[list[int]]:
+    """Colours of classes that have none: those that mmseg draws for such a data set."""
+    return np.random.RandomState(42).randint(0, 255, (count, 3)).tolist()
+
+
+def enlargement(size: tuple[int, int], least: int) -> int:
+    """The least whole factor that makes a picture ``(H, W)`` ``least`` pixels high.
+
+    It is smaller where a side would be longer than 4096 pixels.
+    """
+    return max(1, min(-(-least // size[0]), LARGEST // max(size)))
 
 
 def _labels(data: PixelData, size: tuple[int, int]) -> np.ndarray:
@@ -175,7 +207,7 @@ def _side_by_side(panels: dict[str, np.ndarray], size: int) -> np.ndarray:
     for i, (title, panel) in enumerate(panels.items()):
         left = gap + i * (width + gap)
         page.paste(Image.fromarray(panel), (left, head))
-        draw.text((left + width // 2, head // 2), title, INK, _font(size), anchor='mm')
+        draw.text((left + width // 2, head // 2), title, INK, font(size), anchor='mm')
     return np.array(page)
 
 
@@ -186,10 +218,10 @@ def _legend(
 
     With ``lines`` it has that many, and what does not fit is left out.
     """
-    gap, line, font = size // 2, size + size // 2, _font(size)
+    gap, line, face = size // 2, size + size // 2, font(size)
     places, x, y = [], gap, 0
     for name, _ in entries:
-        needed = size + gap + int(font.getlength(name))
+        needed = size + gap + int(face.getlength(name))
         if x > gap and x + needed > width - gap:
             x, y = gap, y + line
         places.append((x, y))
@@ -200,12 +232,12 @@ def _legend(
     for (name, colour), (x, y) in zip(entries, places, strict=True):
         if y <= last:
             draw.rectangle((x, y, x + size - 1, y + size - 1), colour, INK)
-            draw.text((x + size + gap, y + size // 2), name, INK, font, anchor='lm')
+            draw.text((x + size + gap, y + size // 2), name, INK, face, anchor='lm')
     return np.array(page)
 
 
 @lru_cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """The sans-serif font that comes with matplotlib, which MMEngine needs in any case."""
     path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
     return ImageFont.truetype(str(path), size)

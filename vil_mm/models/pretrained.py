@@ -15,6 +15,7 @@ from vil_mm.checkpoints import describe, from_official, is_official
 from vil_mm.checkpoints.official import shorten
 
 CONVERTER = 'python tools/convert_checkpoint.py'
+PATCH_WEIGHT = 'patch_embed.proj.weight'
 
 
 class CheckpointError(ValueError):
@@ -33,7 +34,11 @@ def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[list[dict], li
 
 
 def load_backbone(
-    backbone: nn.Module, checkpoint: str, prefix: str = 'backbone.', map_location: str = 'cpu'
+    backbone: nn.Module,
+    checkpoint: str,
+    prefix: str = 'backbone.',
+    map_location: str = 'cpu',
+    adapt_channels: bool = False,
 ) -> None:
     """Load a file's weights into a backbone; the position embedding is resized to fit.
 
@@ -43,6 +48,8 @@ def load_backbone(
             backbone, or an official one in any of the authors' layouts.
         prefix: See above.
         map_location: As in ``torch.load``.
+        adapt_channels: Fit the patch embedding of a model for RGB to the backbone's channels, see
+            :func:`adapt_channels_of`.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -54,9 +61,12 @@ def load_backbone(
         state, prefix = convert(state, checkpoint), 'backbone.'
     inside = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     inside = inside or state
+    if adapt_channels:
+        inside = adapt_channels_of(inside, backbone.patch_embed.proj.in_channels, checkpoint)
     other = tell_apart(inside, backbone.state_dict())
     if other:
-        raise CheckpointError(f'{checkpoint} does not fit this backbone: {other}')
+        hint = '' if adapt_channels else _channels_hint(inside, backbone)
+        raise CheckpointError(f'{checkpoint} does not fit this backbone: {other}{hint}')
     incompatible = _load(backbone, inside, checkpoint)
     if incompatible.missing_keys:
         raise CheckpointError(
@@ -67,6 +77,42 @@ def load_backbone(
     unused = [key for key in incompatible.unexpected_keys if not key.startswith('head.')]
     note = f'; not used by this backbone: {shorten(unused)}' if unused else ''
     print_log(f'Backbone weights loaded from {checkpoint}{note}', logger='current')
+
+
+def adapt_channels_of(
+    state: Mapping[str, Tensor], channels: int, checkpoint: str
+) -> Mapping[str, Tensor]:
+    """Weights of a backbone for RGB as those of one for another number of channels.
+
+    The rule of timm's ``adapt_input_conv``: channel c gets the patch embedding's weights of channel
+    c modulo 3, all times 3 / ``channels``, so that an image whose channels are equal gives the
+    embedding that it gave; a single channel gets the sum of the three.
+
+    Raises:
+        CheckpointError: They are for another number of channels than 3.
+    """
+    weight = state.get(PATCH_WEIGHT)
+    if weight is None or weight.dim() != 4 or weight.shape[1] == channels:
+        return state
+    if weight.shape[1] != 3:
+        raise CheckpointError(
+            f'{checkpoint} is for images of {weight.shape[1]} channels: adapt_channels=True takes '
+            f'weights for 3, to make them fit {channels}'
+        )
+    if channels == 1:
+        adapted = weight.float().sum(1, keepdim=True)
+    else:
+        adapted = weight.float()[:, [c % 3 for c in range(channels)]] * (3 / channels)
+    return OrderedDict(state, **{PATCH_WEIGHT: adapted.to(weight.dtype)})
+
+
+def _channels_hint(state: Mapping[str, Tensor], backbone: nn.Module) -> str:
+    stored, own = state.get(PATCH_WEIGHT), backbone.patch_embed.proj.weight
+    if stored is None or stored.dim() != 4 or stored.shape[1] != 3 or own.shape[1] == 3:
+        return ''
+    return (
+        f'; to make weights for RGB fit {own.shape[1]} channels add adapt_channels=True to init_cfg'
+    )
 
 
 def _load(backbone: nn.Module, state: Mapping[str, Tensor], checkpoint: str):

@@ -14,7 +14,7 @@ head_init = dict(type='Normal', layer='Conv2d', mean=0.0, std=0.02, bias=0.0)
 model = dict(
     type='EncoderDecoder',
     data_preprocessor=dict(
-        type='SegDataPreProcessor',
+        type='MultibandSegDataPreProcessor',  # mmseg's, for any number of channels
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

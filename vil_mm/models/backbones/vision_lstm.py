@@ -89,11 +89,12 @@ class VisionLSTM(BaseModule):
         out_indices: Blocks (0-based, ascending; negative counts from the last) whose output is
             returned. Blocks after the last one asked for are not run and get no gradient:
             distributed training then needs ``find_unused_parameters=True``.
-        out_type: 'featmap' (B, D, Hg, Wg), 'raw' (B, S, D), or a pooling: of the first and the
-            last token, 'bilateral_concat' (B, 2D, version 2's) or 'bilateral_avg' (B, D, version
-            1's); 'avg' of all; the 'first', 'last' or 'middle_patch' alone; 'middle_cls', a learnt
-            token in the middle of the sequence (version 1 and scans by rows only: with it the
-            tokens are no grid).
+        out_type: 'featmap' (B, D, Hg, Wg), where the single row or column of a tiny image stands
+            twice, so that pyramids can halve the map; 'raw' (B, S, D); or a pooling: of the first
+            and the last token, 'bilateral_concat' (B, 2D, version 2's) or 'bilateral_avg' (B, D,
+            version 1's); 'avg' of all; the 'first', 'last' or 'middle_patch' alone; 'middle_cls', a
+            learnt token in the middle of the sequence (version 1 and scans by rows only: with it
+            the tokens are no grid).
         drop_path_rate: Share of images that skip a layer in training.
         drop_path_decay: Let the rate grow linearly from 0 at the first layer to
             ``drop_path_rate`` at the last.
@@ -110,7 +111,9 @@ class VisionLSTM(BaseModule):
             2's convolution acts on the grid as the scan reads it: turned, or transposed.
         mlstm_backend: A backend of :func:`vil_mm.mlstm.mlstm`.
         init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
-            file of this package or an official one and fails if a weight is missing.
+            file of this package or an official one and fails if a weight is missing. With
+            ``adapt_channels=True`` in it, weights for RGB are made to fit ``in_channels``, see
+            :func:`vil_mm.models.pretrained.adapt_channels_of`.
 
     Raises:
         OptionError: An option is of the wrong kind or out of its range; it is a ValueError.
@@ -226,7 +229,7 @@ class VisionLSTM(BaseModule):
         if self.out_type == 'raw':
             return x
         if self.out_type == 'featmap':
-            return x.transpose(1, 2).unflatten(2, grid).contiguous()
+            return _two_patches(x.transpose(1, 2).unflatten(2, grid).contiguous())
         pooled = pool(x, self.out_type)
         return self.pool_norm(pooled) if final else pooled
 
@@ -282,6 +285,15 @@ class VisionLSTM(BaseModule):
         if name.startswith('blocks.'):
             return int(name.split('.')[1]) + 1, num_depths
         return num_depths - 1, num_depths
+
+
+def _two_patches(x: Tensor) -> Tensor:
+    """A map ``(B, D, Hg, Wg)`` of one row or column repeats it: pyramids halve maps.
+
+    No pixel of padding is read for it, and what is resized to the image's size is in its place.
+    """
+    rows, columns = (2 if side == 1 else 1 for side in x.shape[2:])
+    return x.repeat(1, 1, rows, columns) if rows * columns > 1 else x
 
 
 def _check_sequence(version: int, traversal: str) -> None:

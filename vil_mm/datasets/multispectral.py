@@ -1,0 +1,147 @@
+"""Images of any number of bands: TIFF files of 8, 16 or 32 bits, and grey or RGBA pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import cv2
+import mmengine.fileio as fileio
+import numpy as np
+from mmcv.transforms import BaseTransform
+from mmengine.registry import TRANSFORMS
+
+FEW = 16  # bands: pages narrower than this are no images but rows of pixels
+TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # of TIFF and BigTIFF
+
+
+@TRANSFORMS.register_module()
+class LoadMultispectralImage(BaseTransform):
+    """Load an image as it is in its file: every band, at full depth, in the file's order.
+
+    TIFF files are read by the package ``tifffile``, whether bands are stored pixel by pixel, one
+    after the other or as pages; other formats by OpenCV, with red first. mmcv's
+    ``LoadImageFromFile`` makes three bands of 8 bits of most of these files, without a word.
+
+    Required key: ``img_path``. Added: ``img`` ``(H, W, C)``, uint8 from files of 8 bits and float32
+    (values unchanged) from all others; ``img_shape`` and ``ori_shape``.
+
+    Args:
+        bands: Bands to load, counted from 0, in the order that the model sees; None for all.
+        rgb: Which of the loaded bands, counted from 0, pictures show as red, green and blue. Of an
+            image with fewer than three bands, pictures show the first, in grey.
+        backend_args: As of ``LoadImageFromFile``.
+
+    Raises:
+        ValueError: The file is no image, lacks a band, or holds numbers that are not finite;
+            names the file.
+    """
+
+    def __init__(
+        self,
+        bands: Sequence[int] | None = None,
+        rgb: Sequence[int] = (0, 1, 2),
+        backend_args: dict | None = None,
+    ) -> None:
+        if len(rgb) != 3 or min(rgb) < 0:
+            raise ValueError(f'LoadMultispectralImage: rgb has to name three bands, got {rgb}')
+        if bands is not None and (not len(bands) or min(bands) < 0):
+            raise ValueError(
+                f'LoadMultispectralImage: bands are counted from 0, got {bands}; leave it out to '
+                'load all'
+            )
+        self.bands = bands
+        self.rgb = tuple(rgb)
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        path = results['img_path']
+        image = read_bands(fileio.get(path, backend_args=self.backend_args), path)
+        if self.bands is not None:
+            if max(self.bands) >= image.shape[2]:
+                raise ValueError(
+                    f'{path} has {image.shape[2]} bands, counted from 0: LoadMultispectralImage '
+                    f'cannot load bands={list(self.bands)}'
+                )
+            image = np.ascontiguousarray(image[..., list(self.bands)])
+        results['img'] = image
+        results['img_shape'] = results['ori_shape'] = image.shape[:2]
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(bands={self.bands}, rgb={self.rgb})'
+
+
+def read_bands(content: bytes, path: str) -> np.ndarray:
+    """Decode a file to ``(H, W, C)``: uint8, or float32 of the same values.
+
+    Args:
+        content: The file's bytes.
+        path: Its name, for messages.
+
+    Raises:
+        ValueError: It is no image, of a kind that is not supported, or has values that are not
+            finite.
+    """
+    if content[:4] in TIFF_SIGNATURES:
+        image = _read_tiff(content, path)
+    else:
+        image = _read_other(content, path)
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    if image.dtype.kind not in 'buif':
+        raise ValueError(f'{path}: pixels of type {image.dtype} are not supported')
+    image = np.ascontiguousarray(image, dtype=np.float32)
+    if not np.isfinite(image).all():
+        raise ValueError(
+            f'{path}: {np.count_nonzero(~np.isfinite(image))} values are NaN or infinite; replace '
+            "them in the file, for example by their band's mean"
+        )
+    return image
+
+
+def _read_tiff(content: bytes, path: str) -> np.ndarray:
+    try:
+        import tifffile
+    except ImportError:
+        raise ValueError(
+            f'{path}: LoadMultispectralImage reads TIFF files by the package tifffile: pip install '
+            'tifffile'
+        ) from None
+    try:
+        with tifffile.TiffFile(io.BytesIO(content)) as file:
+            axes, image = file.series[0].axes, file.series[0].asarray()
+            # tifffile.imwrite(path, image) of (H, W, C) without planarconfig makes H pages
+            if file.is_shaped and len(axes) == 3 and axes.endswith('YX') and _is_last(image):
+                axes = 'YXS'
+    except Exception as error:  # tifffile and its codecs raise whatever they meet
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f'not an image, or a damaged one: {path} ({reason})') from error
+    return _bands_last(axes, image, path)
+
+
+def _is_last(image: np.ndarray) -> bool:
+    """Whether pages ``(H, W, C)`` are rows: few columns, of more of everything else."""
+    return image.shape[2] < FEW and image.shape[2] < min(image.shape[:2])
+
+
+def _bands_last(axes: str, image: np.ndarray, path: str) -> np.ndarray:
+    """``(H, W, C)`` from an array whose axes tifffile names: Y, X, and at most one of bands."""
+    others = [i for i, axis in enumerate(axes) if axis not in 'YX' and image.shape[i] > 1]
+    if 'Y' not in axes or 'X' not in axes or len(others) > 1:
+        sizes = ', '.join(f'{axis}={n}' for axis, n in zip(axes, image.shape, strict=True))
+        raise ValueError(f'{path} holds no single image: its axes are {sizes}')
+    order = [axes.index('Y'), axes.index('X'), *others]
+    rest = [i for i in range(image.ndim) if i not in order]
+    image = image.transpose(*order, *rest)
+    return image.reshape(*image.shape[:2], -1)
+
+
+def _read_other(content: bytes, path: str) -> np.ndarray:
+    encoded = np.frombuffer(content, np.uint8)
+    image = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED) if content else None
+    if image is None:
+        raise ValueError(f'not an image, or a damaged one: {path}')
+    if image.ndim == 2:
+        return image[..., None]
+    return image[..., [2, 1, 0, *range(3, image.shape[2])]] if image.shape[2] > 2 else image

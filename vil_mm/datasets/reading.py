@@ -1,0 +1,126 @@
+"""Images as a pipeline loads them, and as people look at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform
+
+CUT = (2, 98)  # percentiles of a band that become 0 and 255 in pictures
+READING_ERRORS = (AssertionError, OSError, SyntaxError, ValueError, cv2.error)
+
+
+class Look(NamedTuple):
+    """How an image is shown: which channels, and which values are black and full colour.
+
+    Attributes:
+        rgb: Channels shown as red, green and blue.
+        limits: ``(3, 2)``, value of 0 and of 255 in each; None for values that are 0 to 255.
+    """
+
+    rgb: Sequence[int]
+    limits: np.ndarray | None
+
+    def picture(self, image: np.ndarray) -> np.ndarray:
+        """``(H, W, 3)``, uint8, RGB, of an image ``(H, W, C)`` or ``(H, W)``."""
+        image = image[..., None] if image.ndim == 2 else image
+        shown = image[..., list(self.rgb)]
+        if self.limits is not None:
+            low, high = self.limits.T
+            shown = (shown - low) * (255 / np.maximum(high - low, 1e-12))
+        if shown.dtype != np.uint8:
+            shown = np.rint(shown.clip(0, 255)).astype(np.uint8)
+        return np.ascontiguousarray(shown)
+
+
+class ImageReader:
+    """Reads files as a pipeline's own loading transform does.
+
+    Pictures show three channels: of images by ``LoadMultispectralImage`` those that its ``rgb``
+    names, by default the first three as red, green and blue; of others, which OpenMMLab loads as
+    BGR, the first three as blue, green and red. Fewer than three: the first, in grey. Values of
+    8 bits are shown as they are; of others, each shown channel is stretched so that its 2nd and
+    98th percentiles are 0 and 255.
+
+    Args:
+        transforms: The pipeline, built; the first transform that loads an image is taken.
+
+    Raises:
+        ValueError: None of them loads images.
+    """
+
+    def __init__(self, transforms: Iterable[object]) -> None:
+        for transform in transforms:
+            name = type(transform).__name__
+            if 'Load' in name and 'Annotation' not in name:
+                self.loader: BaseTransform = transform
+                return
+        raise ValueError('the pipeline has no transform that loads images, as LoadImageFromFile')
+
+    @property
+    def channels(self) -> int | None:
+        """Channels of all images that are read; None if files decide."""
+        kind = getattr(self.loader, 'color_type', None) or ''
+        if kind.startswith(('color', 'grayscale')):
+            return 3 if kind.startswith('color') else 1
+        bands = getattr(self.loader, 'bands', None)
+        return len(bands) if bands else None
+
+    @property
+    def is_8_bit(self) -> bool:
+        """Whether values are 0 to 255 whatever the file's depth."""
+        kind = getattr(self.loader, 'color_type', None) or ''
+        return kind.startswith(('color', 'grayscale'))
+
+    @property
+    def converts_to_float(self) -> bool:
+        """Whether images are float32 whatever the file holds."""
+        return bool(getattr(self.loader, 'to_float32', False))
+
+    def read(self, path: str) -> dict:
+        """What the pipeline goes on with: ``img`` ``(H, W, C)`` or ``(H, W)``, its shape, ....
+
+        Raises:
+            ValueError: The file is no image; names it.
+        """
+        try:
+            results = self.loader({'img_path': str(path)})
+        except READING_ERRORS as error:
+            if str(path) in str(error) and isinstance(error, ValueError | FileNotFoundError):
+                raise
+            raise ValueError(f'not an image, or a damaged one: {path}') from error
+        if results is None or results.get('img') is None:
+            raise ValueError(f'not an image, or a damaged one: {path}')
+        return results
+
+    def look(self, image: np.ndarray) -> Look:
+        """How to show an image ``(H, W, C)`` or ``(H, W)`` as it was loaded."""
+        channels = 1 if image.ndim == 2 else image.shape[2]
+        rgb = getattr(self.loader, 'rgb', None)
+        if rgb is None:
+            in_order = getattr(self.loader, 'imdecode_backend', 'cv2') == 'tifffile'
+            rgb = (0, 1, 2) if in_order else (2, 1, 0)
+        if channels < 3 or max(rgb) >= channels:
+            rgb = (0, 0, 0) if channels < 3 else (0, 1, 2)
+        if image.dtype == np.uint8 or self.is_8_bit:
+            return Look(rgb, None)
+        shown = (image[..., None] if image.ndim == 2 else image)[..., list(rgb)]
+        return Look(rgb, np.percentile(shown.reshape(-1, 3), CUT, axis=0).T)
+
+    def picture(self, image: np.ndarray) -> np.ndarray:
+        """``(H, W, 3)``, uint8, RGB, of an image as it was loaded."""
+        return self.look(image).picture(image)
+
+
+def reader_of(dataset: object) -> ImageReader:
+    """The reader of a data set, or of the first one in a wrapper such as ``ConcatDataset``.
+
+    Raises:
+        ValueError: Its pipeline loads no images.
+    """
+    while not hasattr(dataset, 'pipeline'):
+        dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset
+    return ImageReader(getattr(dataset.pipeline, 'transforms', [dataset.pipeline]))
