@@ -83,9 +83,9 @@ def test_testing_on_data_of_other_classes_warns(trained, run_here, tmp_path, cla
     config.write_text(
         f'_base_ = {str(trained.config)!r}\n'
         f'test_dataloader = dict(dataset=dict(metainfo=dict(classes={classes})))\n'
-        f"work_dir, experiment_name = 'w', 'other{len(classes)}{classes[0]}'\n"
+        f"experiment_name = 'other{len(classes)}{classes[0]}'\n"
     )
-    run_here('test.py', config, trained.checkpoint)
+    run_here('test.py', config, trained.checkpoint, '--work-dir', 'w')
     (log,) = tmp_path.glob('w/*/*.log')
     warned = [line for line in log.read_text().splitlines() if 'was trained for' in line]
     expected = {
