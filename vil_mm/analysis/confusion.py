@@ -203,7 +203,7 @@ def plot_confusion(
     few = len(classes) <= VALUES_UP_TO
     side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if few else 1))
     heading = max(11.0, 0.9 * side)  # large pictures are looked at from afar, too
-    figure = new_figure(side + 1 if few else 1.35 * side, side)
+    figure = new_figure(side + 1 if few else 1.35 * side, side if few else 1.1 * side)
     left, right = figure.add_gridspec(1, 2, width_ratios=(1, 0.001 if few else 0.3)).subplots()
     image = _draw_shares(left, normalise(matrix), classes, cmap, heading)
     figure.suptitle(title, x=0.01, ha='left', fontweight='bold', fontsize=1.1 * heading)
