@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mmcv
 from PIL import Image
 
 from vil_mm.datasets.file_check import check_pairs
-from vil_mm.datasets.images import read_image
 from vil_mm.own_data.masks import TURNS, Look, Survey, look_at, survey
 from vil_mm.own_data.pairing import Pair, Pairing, find_pairs, shorten
 
@@ -132,7 +132,7 @@ def _loaded_size(photo: Path) -> tuple[Size, int]:
         )
     if turn not in TURNS:
         return size, 1
-    height, width = read_image(photo).shape[:2]
+    height, width = mmcv.imread(str(photo)).shape[:2]  # turns as LoadImageFromFile does
     turned = turn not in SIDEWAYS or (width, height) == size[::-1]
     return (width, height), turn if turned else 1
 

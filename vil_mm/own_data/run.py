@@ -87,9 +87,10 @@ def ready_to_train(config: Path) -> Config | None:
         OSError, ValueError: As there.
     """
     cfg = read_config(str(config))
-    if finished(cfg, resume=True):
+    resume = Path(cfg.work_dir, 'last_checkpoint').is_file()
+    if finished(cfg, resume=resume):
         return None
-    prepare_training(cfg, resume=True)
+    prepare_training(cfg, resume=resume)
     prepare_processes(cfg)
     return cfg
 
