@@ -13,7 +13,7 @@ readonly stamp=$venv/.installed
 readonly packages=(
     onedl-mmdetection==3.5.1
     pycocotools==2.0.11 shapely==2.2.0 terminaltables==3.1.10 six==1.17.0 tqdm==4.70.1
-    imaug==0.4.3 scikit-image==0.26.0 imageio==2.38.1 lazy-loader==0.6 tifffile==2026.3.3
+    imaug==0.4.3 scikit-image==0.26.0 imageio==2.38.1 lazy-loader==0.6
 )
 readonly tests=(
     tests/configs/test_det_configs.py

@@ -204,10 +204,6 @@ def _draw_imagenet(data: Path, wnids: list[str]) -> None:
             folder = data / 'imagenet' / split / wnid
             folder.mkdir(parents=True)
             Image.fromarray(noise).save(folder / f'{wnid}_0.JPEG')
-    for i in (1, 2):  # as the archive has them, not sorted
-        Image.fromarray(noise).save(data / f'imagenet/val/ILSVRC2012_val_0000000{i}.JPEG')
-    lines = [f'ILSVRC2012_val_0000000{i}.JPEG {64 + i}\n' for i in (1, 2)]
-    (data.parent / 'val.txt').write_text(''.join(lines))
     sets = {'imagenet-a': wnids[:200], 'imagenet-r': wnids[:200], 'imagenet-sketch': wnids}
     for name, chosen in sets.items():
         (data / name).mkdir()
@@ -222,6 +218,14 @@ def _draw_imagenet(data: Path, wnids: list[str]) -> None:
         for wnid in wnids[:10]:
             (data / 'imagenette' / split).mkdir(parents=True, exist_ok=True)
             (data / 'imagenette' / split / wnid).symlink_to(data / 'imagenet' / split / wnid)
+
+
+def unsorted_imagenet(folder: Path) -> None:
+    """Validation images as their archive has them, and the list that says where they belong."""
+    names = ['ILSVRC2012_val_00000001.JPEG', 'ILSVRC2012_val_00000002.JPEG']
+    for name in names:
+        shutil.copy(folder / 'street.jpg', folder / 'data/imagenet/val' / name)
+    (folder / 'val.txt').write_text(f'{names[0]} 65\n{names[1]} 970\n')
 
 
 def _draw_vtab(folder: Path) -> None:

@@ -46,7 +46,7 @@ def test_options_that_pages_name_are_there(page: str) -> None:
     """Of commands in blocks and in running text, run or not."""
     shared = ''.join((ROOT / 'tools' / f'{x}.py').read_text() for x in COMMON)
     text = (ROOT / page).read_text().replace('\\\n', ' ')
-    for tool, rest in re.findall(r'tools/(\w+\.py)([^`\n]*)', text):
+    for tool, rest in re.findall(r'(?<!tests/)tools/(\w+\.py)([^`\n]*)', text):
         source = (ROOT / 'tools' / tool).read_text() + shared
         for option in re.findall(r'(?<![\w-])--[a-z][\w-]*', rest):
             known = f"'{option}'" in source or option == '--help'

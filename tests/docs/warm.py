@@ -13,6 +13,7 @@ import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from pathlib import Path
 
 CLIENT = """#!{python} -SE
@@ -49,8 +50,8 @@ def main(path: str) -> None:
         for stream in streams:
             os.close(stream)
         _, status = os.waitpid(child, 0)
-        line.send(str(abs(os.waitstatus_to_exitcode(status))).encode())
-        line.close()
+        with line, suppress(OSError):  # who asked may be gone
+            line.send(str(abs(os.waitstatus_to_exitcode(status))).encode())
 
 
 def _end_with_the_caller() -> None:

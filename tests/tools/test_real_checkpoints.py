@@ -104,6 +104,7 @@ def test_tool_on_what_training_wrote(
 
 def test_no_tool_with_a_checkpoint_is_left_out() -> None:
     takes_one = {path.name for path in TOOLS.glob('*.py') if CHECKED in path.read_text()}
+    takes_one -= {'finetune.py'}  # test_finetune.py starts it from such a checkpoint
     assert takes_one <= CLASSIFIER.keys()
     assert takes_one - {'convert_checkpoint.py'} <= SEGMENTOR.keys()
 
