@@ -115,8 +115,8 @@ def _is_wrong(part: str, names: Names) -> bool:
 
 
 def _at(node: object, part: str) -> object | None:
-    if isinstance(node, list):
-        return node[int(part)] if int(part) < len(node) else None
+    if isinstance(node, list):  # which a dict may have replaced
+        return node[int(part)] if part.isdigit() and int(part) < len(node) else None
     return node.get(part) if isinstance(node, dict) else None
 
 
