@@ -12,7 +12,7 @@ from mmengine.config import Config
 from torch import nn
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine import detection
+from vil_mm.engine import detection, launch
 from vil_mm.engine.detection import check_detection, use_own_annotations
 from vil_mm.engine.float_outputs_hook import float_outputs
 from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
@@ -22,7 +22,8 @@ CONFIG = str(CONFIG_DIR / 'det' / 'mask_rcnn_vil_t_coco_cpu.py')
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if mmdetection were there: what follows the check does not import it."""
+    """As if mmdetection were there: what follows does not import it, but for the data sets."""
+    monkeypatch.setattr(launch, 'check_samples', lambda *_: None)
     monkeypatch.setattr(detection, 'importlib', SimpleNamespace(import_module=lambda name: None))
 
 

@@ -306,10 +306,17 @@ def test_converted_files_are_told_from_official_ones(source, tmp_path) -> None:
     assert_nothing_written(tmp_path, 'in.th', 'out.pth')
 
 
-def test_a_segmentor_has_no_official_names(tmp_path) -> None:
-    backbone = VisionLSTM(dict(embed_dims=16, num_layers=2), img_size=32)
+@pytest.mark.parametrize('final_norm', [True, False])
+def test_the_backbone_of_a_segmentor_has_official_names(tmp_path, final_norm: bool) -> None:
+    backbone = VisionLSTM(
+        dict(embed_dims=16, num_layers=2), img_size=32, out_indices=(0,), final_norm=final_norm
+    )
     state = {f'backbone.{key}': value for key, value in backbone.state_dict().items()}
     torch.save(state | {'decode_head.conv_seg.weight': torch.ones(1)}, tmp_path / 'in.pth')
-    with pytest.raises(CheckpointError, match=r'left over decode_head\.conv_seg\.weight'):
+    if final_norm:
+        done = convert_checkpoint(tmp_path / 'in.pth', tmp_path / 'out.th', to='official')
+        assert done.left_out == {'decode_head': 1} and done.num_tensors == len(state)
+        return
+    with pytest.raises(CheckpointError, match=r'whole model with decode_head.* no final norm'):
         convert_checkpoint(tmp_path / 'in.pth', tmp_path / 'out.th', to='official')
     assert_nothing_written(tmp_path, 'in.pth')
