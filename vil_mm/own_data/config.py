@@ -32,6 +32,7 @@ class Data:
         suffix: Ending of all photos, or '' if the lists have the endings.
         classes, palette: Names and colours (RGB).
         num_train, num_val: Photos of each part.
+        class_weight: Of each class in the loss; None for all alike.
     """
 
     photos: Path
@@ -40,6 +41,7 @@ class Data:
     palette: Sequence[Sequence[int]]
     num_train: int
     num_val: int
+    class_weight: Sequence[float] | None = None
 
 
 HEAD = """\
@@ -65,6 +67,7 @@ data_root = '{{{{ fileDirname }}}}/data'  # beside this file
 classes = {classes}
 palette = {palette}
 num_classes = len(classes)
+class_weight = {class_weight}  # of a class's pixels in the loss; None: all alike
 
 # A whole segmentor to start from, or None{start_note}.
 load_from = {load_from!r}
@@ -203,6 +206,7 @@ def write_config(data: Data, start: Start, schedule: Schedule, config: Path, see
         photos=str(data.photos.resolve()),
         classes=literal(tuple(data.classes)),
         palette=literal([list(colour) for colour in data.palette]),
+        class_weight=literal(data.class_weight),
         load_from=start.load_from,
         start_note=' (only the backbone starts from weights: see init_cfg)' * from_backbone,
     )
@@ -241,7 +245,7 @@ def _fitted(start: Start) -> dict:
     for key in HEADS:
         heads = model.get(key)
         if heads:
-            fitted = [{**h, 'num_classes': Name('num_classes')} for h in _as_list(heads)]
+            fitted = [_fitted_head(head) for head in _as_list(heads)]
             model[key] = fitted if isinstance(heads, list) else fitted[0]
     crop = Name('crop_size')
     patch = model['backbone'].get('patch_size', 16)
@@ -254,6 +258,17 @@ def _fitted(start: Start) -> dict:
         model['backbone'] = {**model['backbone'], 'img_size': crop}
     model['test_cfg'] = {'mode': 'whole'}
     return model
+
+
+def _fitted_head(head: dict) -> dict:
+    losses = [
+        {**loss, 'class_weight': Name('class_weight')}
+        if loss.get('type', '').endswith('CrossEntropyLoss')
+        else loss
+        for loss in _as_list(head.get('loss_decode') or [])
+    ]
+    fitted = {'loss_decode': losses if len(losses) != 1 else losses[0]} if losses else {}
+    return {**head, 'num_classes': Name('num_classes'), **fitted}
 
 
 def _as_list(value: object) -> list:

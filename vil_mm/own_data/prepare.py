@@ -23,6 +23,7 @@ from vil_mm.own_data.split import Split, split_pairs
 from vil_mm.own_data.weights import Start, read_start
 
 RECORD = 'made_from.json'
+RARE = 20  # a class with less than one in so many pixels is rare
 PLAIN_NAMES = ('background', 'other', 'others', 'rest', 'unlabelled')  # drawn in grey
 
 
@@ -82,10 +83,10 @@ def prepare(
         say(f'{"classes " if not i else " " * 8} {line}')
     unfinished = out.with_name(f'.unfinished-{os.getpid()}-{out.name}')
     try:
-        split, how = _write_data(folders, coding, wishes.seed, unfinished / 'data')
+        pixels, split, how = _write_data(folders, coding, wishes.seed, unfinished / 'data')
         say(f'split    {len(split["train"])} to train, {len(split["val"])} to validate, {how}')
         say(f'start    {start.line}')
-        _write_config(wishes, folders, coding, split, start, unfinished, out)
+        _write_config(wishes, folders, coding, pixels, split, start, unfinished, out)
         (unfinished / RECORD).write_text(json.dumps(_record(wishes), indent=1))
         unfinished.rename(out)
     finally:
@@ -126,21 +127,24 @@ def _found(folders: Folders, coding: Coding):
     return folders.survey.colours if coding.kind == COLOUR else folders.survey.codes
 
 
-def _write_data(folders: Folders, coding: Coding, seed: int, target: Path) -> tuple[Split, str]:
-    """Write the recoded masks and the lists of both parts."""
-    present = []
+def _write_data(
+    folders: Folders, coding: Coding, seed: int, target: Path
+) -> tuple[np.ndarray, Split, str]:
+    """Write the recoded masks and the lists of both parts; count the pixels of each class."""
+    present, pixels = [], np.zeros(256, np.int64)
     suffix = _common_suffix(folders.samples)
     for sample in folders.samples:
         labels = _recode(sample, folders, coding)
         file = target / 'masks' / f'{sample.pair.name.removesuffix(suffix)}.png'
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(file)
+        pixels += np.bincount(labels.ravel(), minlength=256)
         present.append({int(x) for x in np.unique(labels)} & set(range(len(coding.classes))))
     split, how = split_pairs([sample.pair for sample in folders.samples], present, seed)
     for part, indices in split.items():
         names = [folders.samples[i].pair.name.removesuffix(suffix) for i in indices]
         (target / f'{part}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
-    return split, how
+    return pixels[: len(coding.classes)], split, how
 
 
 def _recode(sample: Sample, folders: Folders, coding: Coding) -> np.ndarray:
@@ -161,6 +165,7 @@ def _write_config(
     wishes: Wishes,
     folders: Folders,
     coding: Coding,
+    pixels: np.ndarray,
     split: Split,
     start: Start,
     folder: Path,
@@ -183,9 +188,28 @@ def _write_config(
         palette=_palette(folders, coding),
         num_train=len(split['train']),
         num_val=len(split['val']),
+        class_weight=class_weights(pixels),
     )
     text = write_config(data, start, schedule, out / 'config.py', wishes.seed)
     (folder / 'config.py').write_text(text, 'utf-8')
+
+
+def class_weights(pixels: np.ndarray) -> list[float] | None:
+    """Weights of the classes in the loss, where one is so rare that it would be given up.
+
+    The square root of how much rarer a class is than the commonest, 10 at most: with the ratio
+    itself a model finds the class everywhere.
+
+    Args:
+        pixels: ``(K,)``, pixels of each class.
+
+    Returns:
+        K weights from 1; None if no class has less than a twentieth of all pixels.
+    """
+    if pixels.min() * RARE >= pixels.sum():
+        return None
+    rarer = pixels.max() / np.maximum(pixels, 1)
+    return [round(float(weight), 1) for weight in np.sqrt(rarer).clip(1, 10)]
 
 
 def _palette(folders: Folders, coding: Coding) -> list[tuple[int, int, int]]:
