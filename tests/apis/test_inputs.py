@@ -110,6 +110,14 @@ def test_a_folder_goes_on_after_a_damaged_image(inferencers, kind, images, tmp_p
         inferencer(images)
 
 
+def test_a_batch_of_several_sizes(inferencers) -> None:
+    inferencer = inferencers('seg')
+    images = [np.full((*size, 3), 90, np.uint8) for size in ((40, 60), (60, 40), (40, 60))]
+    together = inferencer(images, batch_size=3)['predictions']
+    alone = [inferencer(image)['predictions'] for image in images]
+    assert all((a == b).all() for a, b in zip(together, alone, strict=True))
+
+
 def test_same_names_in_two_folders(inferencers, images, tmp_path) -> None:
     (images / 'more').mkdir()
     (images / 'a.png').rename(images / 'more' / 'b.png')

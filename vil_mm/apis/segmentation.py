@@ -162,7 +162,11 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         return super().postprocess(preds, visualization, return_datasample)
 
     def forward(self, inputs: dict, **kwargs) -> Sequence[SegDataSample]:
-        """Predict a batch; in tiles if its logits would be too large."""
+        """Predict a batch, images of several sizes one by one; large ones in tiles."""
+        if len({image.shape for image in inputs['inputs']}) > 1:
+            alone = zip(inputs['inputs'], inputs['data_samples'], strict=True)
+            batches = [{'inputs': [image], 'data_samples': [sample]} for image, sample in alone]
+            return [self.forward(batch, **kwargs)[0] for batch in batches]
         mode = self.model.test_cfg.mode
         can_tile = isinstance(self.model, TiledEncoderDecoder) and mode != 'tiled'
         if can_tile and self._logits_bytes(inputs) > LOGITS_LIMIT:
