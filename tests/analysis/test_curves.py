@@ -57,7 +57,7 @@ def test_other_files_and_folders(tmp_path):
     (tmp_path / 'weights.pth').write_bytes(b'PK\x03\x80\n\n')
     with pytest.raises(ValueError, match=r'weights\.pth, line 1 is not JSON'):
         read_run(tmp_path / 'weights.pth')
-    (tmp_path / 'program.py').write_text('import os, sys\n')  # mmengine takes it for no config
+    (tmp_path / 'program.py').write_text('1 / 0\n')
     (tmp_path / 'run').mkdir()
     (tmp_path / 'run' / 'run.log').write_text('Checkpoints will be saved to here')
     with pytest.raises(FileNotFoundError, match='every few iterations'):

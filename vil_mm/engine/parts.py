@@ -1,4 +1,4 @@
-"""Which part of a config it is that cannot be built, in one line."""
+"""Name the part of a config that cannot be built, in one line."""
 
 from __future__ import annotations
 
