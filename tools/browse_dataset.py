@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from command_line import Parser, main, positive, read_config
+from command_line import Parser, folder, main, positive, read_config
 
 MODES = ('original', 'transformed', 'concat', 'pipeline')
 
@@ -12,7 +12,9 @@ MODES = ('original', 'transformed', 'concat', 'pipeline')
 def parser_of() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config(help='config file of a segmentor or classifier')
-    parser.add_argument('--output-dir', '-o', required=True, metavar='DIR', help='gets the PNGs')
+    parser.add_argument(
+        '--output-dir', '-o', type=folder, required=True, metavar='DIR', help='gets the PNGs'
+    )
     parser.add_argument('--phase', '-p', choices=('train', 'val', 'test'), default='train')
     parser.add_argument(
         '--show-number', '-n', type=positive, metavar='N', help='the first N images; default: all'

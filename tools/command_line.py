@@ -98,7 +98,9 @@ def run_parser(description: str) -> Parser:
     """A parser with the options of every run, in the manner of OpenMMLab's own tools."""
     parser = Parser(description=description)
     parser.add_config()
-    parser.add_argument('--work-dir', help='where to write; default: work_dirs/<config name>')
+    parser.add_argument(
+        '--work-dir', type=folder, help="where to write; default: the config's, or work_dirs/<name>"
+    )
     parser.add_cfg_options()
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
@@ -200,6 +202,15 @@ def output(*endings: str) -> Callable[[str], Path]:
         return path
 
     return check
+
+
+def folder(text: str) -> str:
+    """A folder to write into, which need not be there."""
+    path = Path(text)
+    there = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise argparse.ArgumentTypeError(f'expected a folder, but {there} is a file')
+    return text
 
 
 def positive(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command_line import Parser, add_speed_options, main, positive, read_config
+from command_line import Parser, add_speed_options, folder, main, positive, read_config
 
 
 def parser_of() -> Parser:
@@ -21,8 +21,8 @@ def parser_of() -> Parser:
     )
     parser.add_argument(
         '--out',
-        type=Path,
-        default=Path('work_dirs/compare'),
+        type=folder,
+        default='work_dirs/compare',
         metavar='DIR',
         help='gets compare.png, .json and .csv',
     )
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     from vil_mm.analysis.model_speed import read_setting
     from vil_mm.analysis.speed import environment, write
 
-    setting = read_setting(args)
+    setting, out = read_setting(args), Path(args.out)
     configs = {
         Path(path).stem: read_config(argparse.Namespace(config=path, cfg_options=args.cfg_options))
         for path in args.configs
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
     bar = ProgressBar(len(configs) * len(args.shapes))
     rows = compare_models(configs, args.shapes, setting, bar.update)
     print('\n' + '\n'.join(table(rows)))
-    picture = plot_comparison(rows, setting, args.out / 'compare.png')
-    write(args.out / 'compare.json', rows, {**environment(setting.device), **setting.as_row()})
+    picture = plot_comparison(rows, setting, out / 'compare.png')
+    write(out / 'compare.json', rows, {**environment(setting.device), **setting.as_row()})
     print(f'written: {picture}')
 
 

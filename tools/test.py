@@ -8,7 +8,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from command_line import Parser, existing, main, one_line_errors, read_config, run_parser, seconds
+from command_line import (
+    Parser,
+    existing,
+    folder,
+    main,
+    one_line_errors,
+    read_config,
+    run_parser,
+    seconds,
+)
 
 
 def parser_of() -> Parser:
@@ -18,12 +27,14 @@ def parser_of() -> Parser:
     )
     parser.add_argument(
         '--out',
+        type=folder,
         metavar='DIR',
         help='write predicted label maps, predictions.pkl of a classifier, or COCO results of a '
         'detector to DIR',
     )
     parser.add_argument(
         '--show-dir',
+        type=folder,
         metavar='DIR',
         help='draw predictions beside input and ground truth; of a classifier into the images: '
         'DIR/<image name>.png',

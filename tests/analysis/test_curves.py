@@ -53,6 +53,17 @@ def test_line_cut_short_by_a_kill(tmp_path):
         read_scalars(tmp_path)
 
 
+def test_other_files_and_folders(tmp_path):
+    (tmp_path / 'weights.pth').write_bytes(b'PK\x03\x80\n\n')
+    with pytest.raises(ValueError, match=r'weights\.pth, line 1 is not JSON'):
+        read_run(tmp_path / 'weights.pth')
+    (tmp_path / 'program.py').write_text('1 / 0\n')
+    (tmp_path / 'run').mkdir()
+    (tmp_path / 'run' / 'run.log').write_text('Checkpoints will be saved to here')
+    with pytest.raises(FileNotFoundError, match='every few iterations'):
+        read_scalars(tmp_path)
+
+
 def test_nothing_to_read(tmp_path):
     with pytest.raises(FileNotFoundError, match=r'no training line.*LocalVisBackend'):
         read_scalars(tmp_path)

@@ -110,6 +110,34 @@ def test_a_folder_goes_on_after_a_damaged_image(inferencers, kind, images, tmp_p
         inferencer(images)
 
 
+def test_a_batch_of_several_sizes(inferencers) -> None:
+    inferencer = inferencers['segmentor']
+    images = [np.full((*size, 3), 90, np.uint8) for size in ((40, 60), (60, 40), (40, 60))]
+    together = inferencer(images, batch_size=3)['predictions']
+    alone = [inferencer(image)['predictions'] for image in images]
+    assert all((a == b).all() for a, b in zip(together, alone, strict=True))
+
+
+@pytest.mark.parametrize('kind', ['segmentor', 'classifier'])
+def test_a_batch_of_nothing_is_refused(inferencers, kind: str, images) -> None:
+    with pytest.raises(ValueError, match='batch_size is a number of images, 1 or more, got 0'):
+        inferencers[kind](str(images / 'a.png'), batch_size=0)
+
+
+def test_a_device_that_no_one_knows(segmentor) -> None:
+    with pytest.raises(ValueError, match='--device tpu: expected cpu, cuda'):
+        SegInferencer(*segmentor, device='tpu')
+
+
+def test_opacity_is_of_one_call(inferencers, images) -> None:
+    inferencer, image = inferencers['segmentor'], str(images / 'a.png')
+    before = inferencer.draw(image)
+    with pytest.raises(ValueError, match='opacity is a share from 0 to 1, got 2'):
+        inferencer(image, return_vis=True, opacity=2)
+    inferencer(image, return_vis=True, opacity=0.1)
+    assert (inferencer.draw(image) == before).all()
+
+
 def test_same_names_in_two_folders(inferencers, images, tmp_path) -> None:
     (images / 'more').mkdir()
     (images / 'a.png').rename(images / 'more' / 'b.png')

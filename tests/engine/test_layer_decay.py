@@ -242,7 +242,7 @@ def test_rate_one_is_no_decay():
             r"custom_keys\['neck'\] does not know lr_mul",
         ),
         (dict(custom_keys=dict(neck=0.0)), r"custom_keys\['neck'\] must be a dict, got 0\.0"),
-        (dict(custom_keys=dict(absolute=dict(decay_mult=0.0))), 'is meant by absolute; mend'),
+        (dict(custom_keys=dict(absolute=dict(decay_mult=0.0))), 'is meant by absolute; fix'),
     ],
 )
 def test_options_that_mean_nothing(options, words):

@@ -199,6 +199,11 @@ def test_data_root_reaches_the_data() -> None:
 def test_data_root_that_reaches_nothing(tmp_path, tiny_config) -> None:
     message = refused({'data_root': '/mine'}, str(tiny_config))  # its loaders have another one
     assert 'override train_dataloader.dataset.data_root, val_dataloader.' in message
+    dump = tmp_path / 'dump.py'  # as a run leaves it: nothing in its text uses the variable
+    cfg = Config.fromfile(tiny_config)
+    cfg.data_root = 'elsewhere'
+    cfg.dump(dump)
+    assert 'override train_dataloader.dataset.data_root' in refused({'data_root': '/x'}, str(dump))
     message = refused({'data_root': '/mine'}, 'vil_t_imagenet_c_eval')
     assert 'did you mean val_dataloader.dataset.data_root' in message
 

@@ -72,6 +72,14 @@ def test_legend_names_only_what_occurs(visualizer, tmp_path):
     )
 
 
+def test_narrow_images_have_room_for_words(visualizer, tmp_path):
+    narrow = SegDataSample(pred_sem_seg=PixelData(data=torch.zeros(1, 300, 20, dtype=torch.int)))
+    visualizer.dataset_meta = dict(classes=('a rather long name', 'b'), palette=PALETTE[:2])
+    picture = draw(visualizer, tmp_path, narrow, size=(300, 20), with_image=False)
+    ink = (picture != 255).any(axis=(0, 2)).nonzero()[0]
+    assert ink[0] > 0 and ink[-1] < picture.shape[1] - 4, 'no word touches the edge'
+
+
 def test_legend_breaks_into_lines(visualizer, tmp_path):
     visualizer.dataset_meta = dict(
         classes=[f'a rather long name {i}' for i in range(40)],

@@ -47,6 +47,27 @@ def test_training(tiny_config: Path, refused, options: list[str], words: str) ->
     assert words in refused('train.py', tiny_config, '--cfg-options', *options)
 
 
+@pytest.mark.parametrize(
+    ('option', 'words'),
+    [
+        ('model.type=EncoderDecodr', 'model cannot be built: EncoderDecodr is not in the mmseg'),
+        (
+            'train_dataloader.batch_size=none',
+            'train_dataloader or train_cfg cannot be built: batch',
+        ),
+        ('train_cfg.max_iters=abc', "train_cfg.max_iters='abc', expected a whole number"),
+        ('train_cfg.max_iters=0', 'train_cfg.max_iters=0, expected a whole number'),
+        ('train_cfg.val_interval=0', 'train_cfg.val_interval=0, expected a whole number'),
+        ('optim_wrapper.type=AmpWraper', 'optim_wrapper cannot be built: AmpWraper is not in'),
+        ('optim_wrapper.optimizer.betas=(0.9,)', 'optim_wrapper cannot be built: tuple index'),
+        ("param_scheduler=[dict(type='PolyLR', bein=0)]", 'param_scheduler cannot be built: '),
+        ('randomness.seed=abc', 'randomness cannot be built: '),
+    ],
+)
+def test_parts_that_cannot_be_built(tiny_config: Path, refused, option: str, words: str) -> None:
+    assert words in refused('train.py', tiny_config, '--no-validate', '--cfg-options', option)
+
+
 def resume(trained, tmp_path: Path) -> None:
     (tmp_path / 'w').mkdir()
     (tmp_path / 'w' / 'last_checkpoint').write_text(str(trained.checkpoint))

@@ -80,13 +80,16 @@ def _logging_interval(work_dir: Path) -> int | str:
     configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     if not configs:
         return 'few'
-    cfg = Config.fromfile(configs[-1], import_custom_modules=False)
+    try:
+        cfg = Config.fromfile(configs[-1], import_custom_modules=False)
+    except Exception:  # any other program that lies there
+        return 'few'
     return cfg.get('default_hooks', {}).get('logger', {}).get('interval', 10)
 
 
 def _read_lines(path: Path) -> list[dict]:
     """The records of one file; a last line that a killed run has cut short is left out."""
-    lines, records = path.read_text().splitlines(), []
+    lines, records = path.read_text(errors='replace').splitlines(), []
     for number, line in enumerate(lines, start=1):
         try:
             records.append(json.loads(line))

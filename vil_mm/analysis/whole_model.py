@@ -20,9 +20,12 @@ def check_device(device: str) -> None:
     """Fail in one line if a device is asked for that is not there.
 
     Raises:
-        ValueError: It is of CUDA and there is no such GPU.
+        ValueError: It is no device's name, or of CUDA and there is no such GPU.
     """
-    asked = torch.device(device)
+    try:
+        asked = torch.device(device)
+    except RuntimeError as error:
+        raise ValueError(f'--device {device}: expected cpu, cuda, cuda:1, mps, ...') from error
     if asked.type == 'cuda' and not torch.cuda.is_available():
         raise ValueError(f'--device {device}: PyTorch finds no GPU here; take --device cpu')
     if asked.type == 'cuda' and (asked.index or 0) >= torch.cuda.device_count():

@@ -34,6 +34,12 @@ class ImageInputs:
     unreadable: list[str]
     num_arrays = 0  # that have been drawn, for the names of their files
 
+    def __call__(self, inputs: Image | list, *args, batch_size: int = 1, **kwargs) -> object:
+        """As of the parent."""
+        if batch_size < 1:
+            raise ValueError(f'batch_size is a number of images, 1 or more, got {batch_size}')
+        return super().__call__(inputs, *args, batch_size=batch_size, **kwargs)
+
     def _inputs_to_list(self, inputs: Image | list) -> list[str | np.ndarray]:
         self.unreadable = []
         if isinstance(inputs, str | Path):

@@ -133,7 +133,24 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         self.names = self.names_of(inputs)
         if not (return_vis or show or img_out_dir):
             return None
-        self.visualizer.alpha = opacity
+        if not 0 <= opacity <= 1:
+            raise ValueError(f'opacity is a share from 0 to 1, got {opacity}')
+        before, self.visualizer.alpha = self.visualizer.alpha, opacity
+        try:
+            pictures = self._draw_all(inputs, preds, show, wait_time, img_out_dir, with_labels)
+        finally:
+            self.visualizer.alpha = before  # of draw()
+        return pictures if return_vis else None
+
+    def _draw_all(
+        self,
+        inputs: list,
+        preds: list[SegDataSample],
+        show: bool,
+        wait_time: float,
+        img_out_dir: str,
+        with_labels: bool,
+    ) -> list[np.ndarray]:
         pictures = []
         for image, sample, name in zip(inputs, preds, self.names, strict=True):
             picture = self.visualizer.compose(
@@ -145,7 +162,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
                 suffix = Path(image).suffix if isinstance(image, str) else '.png'
                 _write(mmcv.rgb2bgr(picture), Path(img_out_dir, f'{name}{suffix}'))
             pictures.append(picture)
-        return pictures if return_vis else None
+        return pictures
 
     def postprocess(
         self,
@@ -162,7 +179,11 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         return super().postprocess(preds, visualization, return_datasample)
 
     def forward(self, inputs: dict, **kwargs) -> Sequence[SegDataSample]:
-        """Predict a batch; in tiles if its logits would be too large."""
+        """Predict a batch, images of several sizes one by one; large ones in tiles."""
+        if len({image.shape for image in inputs['inputs']}) > 1:
+            alone = zip(inputs['inputs'], inputs['data_samples'], strict=True)
+            batches = [{'inputs': [image], 'data_samples': [sample]} for image, sample in alone]
+            return [self.forward(batch, **kwargs)[0] for batch in batches]
         mode = self.model.test_cfg.mode
         can_tile = isinstance(self.model, TiledEncoderDecoder) and mode != 'tiled'
         if can_tile and self._logits_bytes(inputs) > LOGITS_LIMIT:

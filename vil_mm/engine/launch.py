@@ -27,7 +27,7 @@ from vil_mm.engine.overrides import merge_overrides
 from vil_mm.engine.precision import use_mixed_precision
 from vil_mm.engine.protocols import use_protocol
 from vil_mm.engine.segmentor_checks import check_segmentor
-from vil_mm.engine.validation_checks import check_normalisation, check_save_best
+from vil_mm.engine.validation_checks import check_length, check_normalisation, check_save_best
 from vil_mm.zoo import find_config
 
 
@@ -109,6 +109,7 @@ def prepare_training(
         _scale_learning_rate(cfg)
     check_data(cfg, 'train', 'val')
     check_normalisation(cfg)
+    check_length(cfg)
     check_save_best(cfg)
     check_segmentor(cfg, 'train', 'val')
     resume = resume or cfg.get('resume', False)

@@ -140,7 +140,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         unused = [key for key in keys if key not in self.matched]
         if unused:
             raise LayerDecayError(
-                f'paramwise_cfg: no parameter of the model is meant by {", ".join(unused)}; mend '
+                f'paramwise_cfg: no parameter of the model is meant by {", ".join(unused)}; fix '
                 'the name or leave it out'
             )
 

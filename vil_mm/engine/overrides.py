@@ -31,7 +31,7 @@ def merge_overrides(cfg: Config, options: Mapping[str, object]) -> None:
         ValueError: A key is not known where it stands, with the nearest that is; it goes below a
             value that holds none; or it is a variable, which nothing reads after the file is.
     """
-    if 'data_root' in options and _is_variable(cfg, 'data_root'):
+    if 'data_root' in options and 'data_root' in cfg:
         _move_data(cfg, options['data_root'])
         options = {key: value for key, value in options.items() if key != 'data_root'}
     before = copy.deepcopy(cfg._cfg_dict)

@@ -10,6 +10,7 @@ import torch
 from mmengine.logging import MMLogger
 from mmengine.runner import FlexibleRunner, Runner
 
+from vil_mm.engine.parts import NamedParts
 from vil_mm.quiet import without_lines
 
 # beginnings of mmengine's messages, and of our own tables, that are for the log file alone
@@ -24,6 +25,7 @@ FILE_ONLY = (
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
     'Exp name: ',
+    'Traceback (most recent call last)',
 )
 WARNINGS = (
     # mmseg's, at every start of a run that draws nothing, as it was asked
@@ -71,9 +73,9 @@ class ShortScreen:
             super().load_or_resume()
 
 
-class ShortRunner(ShortScreen, Runner):
+class ShortRunner(NamedParts, ShortScreen, Runner):
     """mmengine's ``Runner`` with a short screen."""
 
 
-class ShortFlexibleRunner(ShortScreen, FlexibleRunner):
+class ShortFlexibleRunner(NamedParts, ShortScreen, FlexibleRunner):
     """mmengine's ``FlexibleRunner`` with a short screen."""

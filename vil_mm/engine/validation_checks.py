@@ -14,6 +14,19 @@ IOU_METRICS = {
 }
 
 
+def check_length(cfg: Config) -> None:
+    """Fail if a training would have no update, or a validation after every zero of them.
+
+    Raises:
+        ValueError: A length in ``train_cfg`` is no whole number from 1 up.
+    """
+    train_cfg = cfg.get('train_cfg') or {}
+    for key in ('max_iters', 'max_epochs', 'val_interval'):
+        value = train_cfg.get(key, 1)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f'train_cfg.{key}={value!r}, expected a whole number from 1 up')
+
+
 def check_save_best(cfg: Config) -> None:
     """Fail if the best checkpoint is chosen by a metric that validation does not give.
 

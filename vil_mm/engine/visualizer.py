@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -148,6 +149,8 @@ class SegPanelVisualizer(SegLocalVisualizer):
         picture = _side_by_side(panels, size)
         if with_labels and maps:
             entries = self._occurring(maps, by_size=legend_lines is not None)
+            names = self.dataset_meta['classes'] if legend_lines else [name for name, _ in entries]
+            picture = _widened(picture, names, size)
             legend = _legend(entries, picture.shape[1], size, legend_lines)
             picture = np.concatenate((picture, legend))
         return picture
@@ -201,14 +204,24 @@ def _labels(data: PixelData, size: tuple[int, int]) -> np.ndarray:
 def _side_by_side(panels: dict[str, np.ndarray], size: int) -> np.ndarray:
     """Panels of one size with a title over each, on paper; ``size`` of the text in pixels."""
     height, width = next(iter(panels.values())).shape[:2]
-    gap, head = size // 2, 2 * size
+    gap, head, own = size // 2, 2 * size, width
+    width = max(own, *(int(font(size).getlength(title)) for title in panels))  # of narrow images
     page = Image.new('RGB', (len(panels) * (width + gap) + gap, head + height + gap), PAPER)
     draw = ImageDraw.Draw(page)
     for i, (title, panel) in enumerate(panels.items()):
         left = gap + i * (width + gap)
-        page.paste(Image.fromarray(panel), (left, head))
+        page.paste(Image.fromarray(panel), (left + (width - own) // 2, head))
         draw.text((left + width // 2, head // 2), title, INK, font(size), anchor='mm')
     return np.array(page)
+
+
+def _widened(picture: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
+    """A picture ``(H, W, 3)`` with paper on its right if the longest name needs it in a legend."""
+    longest = max(int(font(size).getlength(name)) for name in names)
+    missing = max(0, 3 * (size // 2) + size + longest - picture.shape[1])
+    if not missing:
+        return picture
+    return np.pad(picture, ((0, 0), (0, missing), (0, 0)), constant_values=PAPER[0])
 
 
 def _legend(
