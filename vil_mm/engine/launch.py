@@ -100,9 +100,6 @@ def prepare_training(
             float16, a CPU.
     """
     check_trains(cfg)
-    check_spelling(cfg)
-    check_lengths(cfg)
-    settle_loaders(cfg, 'train', 'val')
     check_classifier(cfg)
     use_log_backends(cfg)
     if is_detection(cfg):
@@ -115,6 +112,9 @@ def prepare_training(
         use_mixed_precision(cfg.optim_wrapper, amp)
     if auto_scale_lr:
         _scale_learning_rate(cfg)
+    check_spelling(cfg)
+    check_lengths(cfg)
+    settle_loaders(cfg, 'train', 'val')
     check_data(cfg, 'train', 'val')
     check_normalisation(cfg)
     check_save_best(cfg)

@@ -22,8 +22,9 @@ def settle_loaders(cfg: Config, *splits: str) -> None:
         for key, least in (('batch_size', 1), ('num_workers', 0)):
             _require(loader, key, least, f'{split}_dataloader.{key}')
         if not loader.get('num_workers'):  # PyTorch would refuse these two
-            loader.pop('persistent_workers', None)
-            loader.pop('prefetch_factor', None)
+            for key in ('persistent_workers', 'prefetch_factor'):
+                if loader.get(key):
+                    loader.pop(key)
 
 
 def check_lengths(cfg: Config) -> None:
