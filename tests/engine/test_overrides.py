@@ -218,8 +218,7 @@ FAMILIES = [
 @pytest.mark.parametrize('name', FAMILIES)
 def test_every_key_of_a_config_is_known(name: str) -> None:
     """What stands in our configs may be set: leaf by leaf it passes as a new key would."""
-    from vil_mm.engine.option_names import names_in
-    from vil_mm.engine.overrides import _is_wrong
+    from vil_mm.engine.option_names import is_wrong, names_in
 
     cfg = read_config(name)
     wrong = []
@@ -228,7 +227,7 @@ def test_every_key_of_a_config_is_known(name: str) -> None:
         if isinstance(node, dict):
             names = names_in(cfg, path, node) if path else None
             for key, value in node.items():
-                if path and _is_wrong(str(key), names):
+                if path and is_wrong(str(key), names):
                     wrong.append('.'.join([*path, str(key)]))
                 look(value, [*path, str(key)])
         elif isinstance(node, list | tuple):

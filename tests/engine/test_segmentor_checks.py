@@ -68,6 +68,23 @@ def one_output(**loss) -> dict:
             {f'{DECODE}.loss_decode.class_weight': [1.0, 2.0]},
             r'decode_head\.loss_decode\.class_weight has 2 numbers, but .* has 8 outputs',
         ),
+        ({f'{DECODE}.loss_decode.class_weight': 2.0}, r'=2\.0: expected a list of 8 numbers'),
+        ({f'{DECODE}.loss_decode.class_weight': dict(road=2.0)}, r'expected a list of 8 numbers'),
+        ({f'{DECODE}.loss_decode.class_weight': ['1'] * 8}, r"has '1': expected numbers from 0"),
+        ({f'{DECODE}.loss_decode.class_weight': [1.0] * 7 + [-1.0]}, r'has -1\.0: expected num'),
+        ({f'{DECODE}.loss_decode.class_weight': [0.0] * 8}, r'is 0 for every class'),
+        ({f'{AUX}.ignore_index': 254}, r'ignore_index=255, but .*auxiliary_head\.ignore_index=254'),
+        (
+            {'model.test_cfg': dict(mode='slide', crop_size=64, stride=32)},
+            r'test_cfg\.crop_size=64: expected rows and columns',
+        ),
+        (
+            {'model.test_cfg': dict(mode='slide', crop_size=(64, 64), stride=(64, 80))},
+            r'stride=.* is larger than crop_size=',
+        ),
+        ({'default_hooks.checkpoint.save_best': True}, r'save_best=True: expected the name'),
+        ({'default_hooks.checkpoint.rule': 'bigger'}, r"rule='bigger': expected greater or less"),
+        ({'model.data_preprocessor.std': [58.0, 0.0, 57.0]}, r'std has a 0'),
         (
             {f'{AUX}.loss_decode.class_weight': 'no.npy'},
             r'auxiliary_head\.loss_decode\.class_weight: no such file: no\.npy',

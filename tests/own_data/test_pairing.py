@@ -31,6 +31,9 @@ def touch(folder: Path, *names: str) -> Path:
         ),
         (['city a/x 1.jpg', 'city b/x 1.jpg'], ['city a/x 1_seg.png', 'city b/x 1_seg.png']),
         (['train/a.jpg', 'val/a.jpg'], ['training/a.png', 'validation/a.png']),
+        (['scho\u0308n.jpg', 'gru\u0308n 1.jpg'], ['sch\u00f6n_mask.png', 'gr\u00fcn 1_mask.png']),
+        (['day/a.jpg', 'night/b.jpg'], ['a.png', 'b.png']),
+        (['a.jpg', 'b.jpg'], ['day/a_mask.png', 'night/b_mask.png']),
     ],
 )
 def test_pairs(tmp_path, photos, masks):
@@ -66,6 +69,7 @@ def test_splits_are_noted(tmp_path):
     ('photos', 'masks', 'error', 'message'),
     [
         (['a.jpg'], ['b.png'], ValueError, 'no mask in .* has the name of a photo'),
+        (['x/a.jpg', 'y/a.jpg'], ['a.png'], ValueError, r'photos such as x/a\.jpg, y/a\.jpg and'),
         (['a.jpg', 'a.png'], ['a.png'], ValueError, 'have one name'),
         (['a.heic'], ['a.png'], FileNotFoundError, r'no image in .*there are \.heic'),
         (['.hidden.jpg'], ['a.png'], FileNotFoundError, 'it is empty'),

@@ -109,6 +109,9 @@ def test_other_weights_to_start_from(trained, tmp_path):
         assert start.model['backbone']['init_cfg']['checkpoint'] == str(file)
     start = read_start(None, on_cpu=True)
     assert start.line.startswith('nothing: ') and not start.pretrained
+    shallow = write_published(tmp_path / 'shallow.th', raw_weights(2, 16, 4, classes=5))
+    with pytest.raises(ValueError, match='has 2 blocks, but UPerNet reads the maps of 4'):
+        read_start(str(shallow), on_cpu=True)
     with pytest.raises(ValueError, match='no checkpoint to start from'):
         read_start(str(other), on_cpu=True)
 

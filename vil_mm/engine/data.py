@@ -145,11 +145,27 @@ def _built(cfg: Config, split: str) -> Iterator[BaseDataset]:
             except DatasetError:
                 raise
             except Exception as error:  # of any type: a file may be missing, or not be what it says
-                lines = f'{type(error).__name__}: {error}'.strip().splitlines()
-                raise DatasetError(
-                    f'{split} data: {spec.get("type")} cannot be built: {lines[0]}'
-                ) from error
+                raise DatasetError(f'{split} data: {_why_not(spec, error)}') from error
             yield dataset
+
+
+def _why_not(spec: ConfigDict, error: Exception) -> str:
+    """Why a data set cannot be built, and what to do where it is known."""
+    own = spec.get('metainfo') or {}
+    classes, palette = own.get('classes'), own.get('palette')
+    if isinstance(classes, str) and not os.path.isfile(classes):
+        return f'metainfo.classes={classes!r}: no such file; give a list of names'
+    if 'palette does not match classes' in str(error) and classes and palette:
+        return (
+            f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours: give a '
+            'colour [red, green, blue] for each class; classes in the place of those of a base '
+            'are written metainfo=dict(_delete_=True, classes=...)'
+        )
+    if isinstance(error, UnicodeDecodeError) and spec.get('ann_file'):
+        file = os.path.join(spec.get('data_root') or '', spec.ann_file)
+        return f'{file} is no text in UTF-8: save it as such'
+    first = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
+    return f'{spec.get("type")} cannot be built: {first}'
 
 
 class NameFilesHook(Hook):

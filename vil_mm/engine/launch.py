@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from matplotlib import pyplot
@@ -22,12 +23,14 @@ from vil_mm.engine.detection import (
     use_own_annotations,
     write_detections,
 )
+from vil_mm.engine.loaders import check_lengths, settle_loaders
 from vil_mm.engine.logs import use_log_backends
-from vil_mm.engine.overrides import merge_overrides
+from vil_mm.engine.overrides import lost_data_root, merge_overrides
 from vil_mm.engine.precision import use_mixed_precision
 from vil_mm.engine.protocols import use_protocol
 from vil_mm.engine.segmentor_checks import check_segmentor
-from vil_mm.engine.validation_checks import check_length, check_normalisation, check_save_best
+from vil_mm.engine.spelling import check_spelling
+from vil_mm.engine.validation_checks import check_normalisation, check_save_best
 from vil_mm.zoo import find_config
 
 
@@ -55,6 +58,8 @@ def read_config(
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, which may fail in any way
         raise ValueError(f'{path} cannot be read as a config: {_first_line(error)}') from error
+    if lost := lost_data_root(cfg):
+        print(f'warning: {path}: {lost}', file=sys.stderr)
     cfg.launcher = launcher
     try:
         merge_overrides(cfg, options or {})
@@ -107,9 +112,11 @@ def prepare_training(
         use_mixed_precision(cfg.optim_wrapper, amp)
     if auto_scale_lr:
         _scale_learning_rate(cfg)
+    check_spelling(cfg)
+    check_lengths(cfg)
+    settle_loaders(cfg, 'train', 'val')
     check_data(cfg, 'train', 'val')
     check_normalisation(cfg)
-    check_length(cfg)
     check_save_best(cfg)
     check_segmentor(cfg, 'train', 'val')
     resume = resume or cfg.get('resume', False)
@@ -173,6 +180,8 @@ def prepare_testing(
     if is_detection(cfg):
         check_detection(cfg)
         use_own_annotations(cfg, 'test')
+    check_spelling(cfg)
+    settle_loaders(cfg, 'test')
     check_data(cfg, 'test')
     check_normalisation(cfg)
     cfg.load_from = checkpoint

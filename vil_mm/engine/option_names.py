@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import inspect
 import textwrap
 from collections.abc import Callable, Sequence
@@ -37,6 +38,9 @@ PARAMWISE = {
 }  # fmt: skip
 
 
+ALIKE = 0.9  # of a key that may be right, but is all but another one
+
+
 def type_name(node: dict) -> str | None:
     """What a dict of a config is to become."""
     kind = node.get('type')
@@ -66,12 +70,19 @@ def names_in(cfg: Config, path: Sequence[str], node: dict) -> Names:
     known = _names_of_place(cfg, '.'.join(path), node)
     if known is not None:
         return Names(known)
-    classes = _classes(node['type'], cfg.get('default_scope')) if node.get('type') else []
+    classes = classes_of_type(node['type'], cfg.get('default_scope')) if node.get('type') else []
     names = [option_names(kind) for kind in classes]
     more = OPTIM_WRAPPER if list(path) == ['optim_wrapper'] else set()
     known = set().union(more, *(x.known for x in names))
     function = path[-1].endswith('_cfg')  # norm_cfg and the like: mmcv's functions take keys out
     return Names(known, function or not names or any(x.open for x in names))
+
+
+def is_wrong(part: str, names: Names) -> bool:
+    """Whether nothing would read a key, as far as one can know."""
+    if part in names.known or part in BUILD_KEYS:
+        return False
+    return not names.open or bool(difflib.get_close_matches(part, names.known, 1, ALIKE))
 
 
 def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
@@ -85,7 +96,7 @@ def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
         loop = {'train': 'BasedTrainLoop', 'val': 'ValLoop', 'test': 'TestLoop'}[place[:-4]]
         epochs = 'Epoch' if node.get('by_epoch', True) else 'Iter'
         loop = epochs + loop if place == 'train_cfg' else loop
-        classes = _classes(loop, None)
+        classes = classes_of_type(loop, None)
         return set().union({'by_epoch', 'type'}, *(option_names(x).known for x in classes))
     if place == 'default_hooks':
         return {name for name, hook in node.items() if hook is None or 'type' in hook}
@@ -105,7 +116,7 @@ def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
     }.get(place)
 
 
-def _classes(kind: object, scope: str | None) -> list[Callable]:
+def classes_of_type(kind: object, scope: str | None) -> list[Callable]:
     """What a type stands for, in every registry that has one of that name."""
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []

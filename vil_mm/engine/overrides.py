@@ -10,11 +10,10 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from vil_mm.engine.option_names import BUILD_KEYS, RUN_KEYS, Names, names_in, type_name
+from vil_mm.engine.option_names import RUN_KEYS, Names, is_wrong, names_in, type_name
 
 DELETE = '_delete_'  # mmengine's word: replace a dict, do not merge into it
 SHOWN = 4  # places that a message lists
-ALIKE = 0.9  # of a key that may be right, but is all but another one
 
 
 def merge_overrides(cfg: Config, options: Mapping[str, object]) -> None:
@@ -102,16 +101,9 @@ def _check(cfg: Config, before: ConfigDict, path: list[str]) -> None:
             continue
         if not isinstance(new, dict):
             return  # replaced by a later override
-        if part not in (old or ()) and _is_wrong(part, names := names_in(cfg, path[:i], new)):
+        if part not in (old or ()) and is_wrong(part, names := names_in(cfg, path[:i], new)):
             raise ValueError(_unknown(cfg, path, i, names, new))
         new, old = new.get(part), _at(old, part)
-
-
-def _is_wrong(part: str, names: Names) -> bool:
-    """Whether nothing would read a key, as far as one can know."""
-    if part in names.known or part in BUILD_KEYS:
-        return False
-    return not names.open or bool(difflib.get_close_matches(part, names.known, 1, ALIKE))
 
 
 def _at(node: object, part: str) -> object | None:
@@ -214,6 +206,22 @@ def _where_instead(cfg: Config, key: str) -> str:
     return (
         f'{key}: {name} is a variable of the config file, whose value was put into its places '
         f'before overrides are read; {cure}'
+    )
+
+
+def lost_data_root(cfg: Config) -> str:
+    """What to say where a file sets ``data_root``, but its bases' data sets keep their own."""
+    new, roots = cfg.get('data_root'), []
+    for split in ('train', 'val', 'test'):
+        loader = copy.deepcopy((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
+        if isinstance(new, str) and loader and _moved(loader, new.rstrip('/'), ''):
+            return ''
+        roots += [loader.data_root] if loader and loader.get('data_root') else []
+    if not isinstance(new, str) or not roots:
+        return ''
+    return (
+        f'data_root={new!r} reaches no data set, they read {roots[0]!r}: set '
+        'train_dataloader=dict(dataset=dict(data_root=data_root)), and so for val and test'
     )
 
 

@@ -14,9 +14,10 @@ from typing import NamedTuple
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import DefaultScope, Registry
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
-from mmseg.models.losses.utils import get_class_weight
 from mmseg.registry import DATASETS, MODELS
 
+from vil_mm.engine.class_weights import check_class_weight
+from vil_mm.engine.validation_checks import check_windows
 from vil_mm.models.backbones.options import read_arch, read_out_indices
 
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
@@ -71,10 +72,12 @@ def check_segmentor(cfg: Config, *splits: str) -> None:
     _check_classes(cfg, heads, splits)
     for head in heads:
         _check_outputs(head)
-        _check_class_weights(head)
+        for at, loss in head.losses if head.outputs else ():
+            if _bare(loss) in WEIGHTED:
+                check_class_weight(at, loss.get('class_weight'), head.at, head.outputs)
     _check_maps(cfg.model, heads)
     if cfg.get('val_cfg'):
-        _check_windows(cfg.model)
+        check_windows(cfg.model, tiled=_bare(cfg.model) == 'TiledEncoderDecoder')
     _check_lone_images(cfg, heads)
 
 
@@ -128,6 +131,12 @@ def _check_classes(cfg: Config, heads: list[Head], splits: tuple[str, ...]) -> N
                 f'{counted[0].at}.num_classes={counted[0].options.num_classes}, but '
                 f'{head.at}.num_classes={head.options.num_classes}: both learn the same labels'
             )
+        first, other = (x.options.get('ignore_index', 255) for x in (counted[0], head))
+        if first != other:
+            raise ValueError(
+                f'{counted[0].at}.ignore_index={first}, but {head.at}.ignore_index={other}: both '
+                'learn the same labels'
+            )
 
 
 def _check_outputs(head: Head) -> None:
@@ -151,22 +160,6 @@ def _check_outputs(head: Head) -> None:
             raise ValueError(
                 f'{at} is a softmax over one output, which learns nothing: set use_sigmoid=True, '
                 f'or leave out_channels=1 out; {BINARY} has both recipes'
-            )
-
-
-def _check_class_weights(head: Head) -> None:
-    for at, loss in head.losses if head.outputs else ():
-        weights = loss.get('class_weight')
-        if weights is None or _bare(loss) not in WEIGHTED:
-            continue
-        if isinstance(weights, str) and not Path(weights).is_file():
-            raise FileNotFoundError(f'{at}.class_weight: no such file: {weights}')
-        weights = get_class_weight(weights)
-        if len(weights) != head.outputs:
-            hint = ': that of the second class against the first' if head.outputs == 1 else ''
-            raise ValueError(
-                f'{at}.class_weight has {len(weights)} numbers, but {head.at} has {head.outputs} '
-                f'outputs: give one number for each{hint}'
             )
 
 
@@ -222,23 +215,6 @@ def _check_inputs(head: Head, width: int, maps: int) -> None:
         raise ValueError(
             f'{head.at}.in_channels={head.options.in_channels}, but maps of model.backbone have '
             f'{width} channels'
-        )
-
-
-def _check_windows(model: ConfigDict) -> None:
-    """What mmseg would assert at the first validation."""
-    modes = ('whole', 'slide', *(['tiled'] if _bare(model) == 'TiledEncoderDecoder' else []))
-    test_cfg = model.get('test_cfg') or {}
-    mode = test_cfg.get('mode')
-    if mode not in modes:
-        raise ValueError(
-            f'model.test_cfg.mode={mode!r}, expected one of {modes} with type={model.type!r}'
-        )
-    missing = [key for key in ('crop_size', 'stride') if key not in test_cfg]
-    if mode != 'whole' and missing:
-        raise ValueError(
-            f'model.test_cfg has mode={mode!r}, but no {" and ".join(missing)} of windows: give '
-            'crop_size and stride, or set model.test_cfg.mode=whole'
         )
 
 

@@ -14,19 +14,6 @@ IOU_METRICS = {
 }
 
 
-def check_length(cfg: Config) -> None:
-    """Fail if a training would have no update, or a validation after every zero of them.
-
-    Raises:
-        ValueError: A length in ``train_cfg`` is no whole number from 1 up.
-    """
-    train_cfg = cfg.get('train_cfg') or {}
-    for key in ('max_iters', 'max_epochs', 'val_interval'):
-        value = train_cfg.get(key, 1)
-        if not isinstance(value, int) or value < 1:
-            raise ValueError(f'train_cfg.{key}={value!r}, expected a whole number from 1 up')
-
-
 def check_save_best(cfg: Config) -> None:
     """Fail if the best checkpoint is chosen by a metric that validation does not give.
 
@@ -41,7 +28,17 @@ def check_save_best(cfg: Config) -> None:
     wanted = hook.get('save_best')
     if not wanted or given is None or hook.get('type') != 'CheckpointHook':
         return
-    wanted = [wanted] if isinstance(wanted, str) else list(wanted)
+    wanted = [wanted] if isinstance(wanted, str) else wanted
+    if not isinstance(wanted, list | tuple):
+        raise ValueError(
+            f'default_hooks.checkpoint.save_best={wanted!r}: expected the name of a metric, such '
+            f'as {given[-1]!r}, or a list of names'
+        )
+    if hook.get('rule') not in (None, 'greater', 'less') and isinstance(hook.get('rule'), str):
+        raise ValueError(
+            f'default_hooks.checkpoint.rule={hook.rule!r}: expected greater or less: which of two '
+            'values is the better'
+        )
     missing = [name for name in wanted if name not in (*given, 'auto')]
     if missing:
         raise ValueError(
@@ -55,6 +52,49 @@ def check_save_best(cfg: Config) -> None:
             f'default_hooks.checkpoint.save_best={hook.save_best!r}: whether more is better is not '
             "known by this name; add default_hooks.checkpoint.rule='greater' (or 'less')"
         ) from error
+
+
+def check_windows(model: ConfigDict, tiled: bool) -> None:
+    """Fail on what mmseg would assert at the first validation of a segmentor.
+
+    Args:
+        model: Of the config.
+        tiled: Whether it has the mode of that name.
+
+    Raises:
+        ValueError: Names the option of ``model.test_cfg``, what it has to be and what to do.
+    """
+    modes = ('whole', 'slide', *(['tiled'] if tiled else []))
+    test_cfg = model.get('test_cfg') or {}
+    mode = test_cfg.get('mode')
+    if mode not in modes:
+        raise ValueError(
+            f'model.test_cfg.mode={mode!r}, expected one of {modes} with type={model.type!r}'
+        )
+    missing = [key for key in ('crop_size', 'stride') if key not in test_cfg]
+    if mode != 'whole' and missing:
+        raise ValueError(
+            f'model.test_cfg has mode={mode!r}, but no {" and ".join(missing)} of windows: give '
+            'crop_size and stride, or set model.test_cfg.mode=whole'
+        )
+    if mode != 'whole':
+        _check_sides(test_cfg)
+
+
+def _check_sides(test_cfg: ConfigDict) -> None:
+    for key in ('crop_size', 'stride'):
+        sides = test_cfg[key]
+        pair = isinstance(sides, list | tuple) and len(sides) == 2
+        if not pair or not all(isinstance(side, int) and side > 0 for side in sides):
+            raise ValueError(
+                f'model.test_cfg.{key}={sides!r}: expected rows and columns in pixels, such as '
+                '(512, 512)'
+            )
+    if any(step > side for step, side in zip(test_cfg.stride, test_cfg.crop_size, strict=True)):
+        raise ValueError(
+            f'model.test_cfg.stride={test_cfg.stride} is larger than crop_size='
+            f'{test_cfg.crop_size}, which leaves pixels between the windows: make it smaller'
+        )
 
 
 def check_normalisation(cfg: Config) -> None:
@@ -78,6 +118,8 @@ def check_normalisation(cfg: Config) -> None:
                 f'data_preprocessor.{key} has {length} numbers, but model.backbone.in_channels='
                 f'{channels}: give one for each channel'
             )
+    if 0 in (preprocessor.get('std') or ()):
+        raise ValueError('data_preprocessor.std has a 0, by which images would be divided')
 
 
 def _metrics(evaluator: ConfigDict | Sequence[ConfigDict] | None) -> list[str] | None:

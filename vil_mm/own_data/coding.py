@@ -19,6 +19,7 @@ MANY = 8  # codes that belong to no class, above which masks look antialiased or
 NEAR = 32  # of 255, in each channel: such a code is a compressed or antialiased one of a class
 NEAR_SHARE = 0.9  # of all pixels that have to be so near, or it is no mask with soft edges
 SHOWN = 6  # values in a message
+MOST = 24  # values in an example of --values
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,9 @@ class Coding:
             texts = [_with_share(code, found, total, self.kind) for code in codes]
             texts = texts[:SHOWN] + ([f'{len(texts) - SHOWN} more'] if len(texts) > SHOWN else [])
             texts += ['all others'] if self.rest == label else []
+            near = self.pixels[label] - sum(found[code] for code in codes)
+            if self.snap and near:
+                texts.append(f'those near ({_percent(near, total)})')
             name = self.classes[label] if label != IGNORE_INDEX else 'no class'
             if texts:
                 lines.append(f'{", ".join(texts)} -> {label} {name}')
@@ -138,18 +142,21 @@ def name_code(code: int, kind: str) -> str:
 
 
 def _with_share(code: int, codes: Counter[int], total: int, kind: str) -> str:
-    share = 100 * codes[code] / total
-    text = 'never' if not codes[code] else f'{share:.1f} %' if share >= 0.05 else '< 0.1 %'
-    return f'{name_code(code, kind)} ({text})'
+    return f'{name_code(code, kind)} ({_percent(codes[code], total)})'
+
+
+def _percent(pixels: int, total: int) -> str:
+    share = 100 * pixels / total
+    return 'never' if not pixels else f'{share:.1f} %' if share >= 0.05 else '< 0.1 %'
 
 
 def _check_classes(classes: Sequence[str] | None, found: Survey) -> None:
     held = f'the masks hold {len(found.codes)} values: {list_codes(found.codes, found.kind)}'
     if not classes:
         names = [f'NAME{i}' for i in range(min(len(found.codes), SHOWN))]
-        raise ValueError(f'--classes is missing. {held}; name them: --classes {" ".join(names)}')
+        raise ValueError(f'--classes is missing; {held}; name them: --classes {" ".join(names)}')
     if len(classes) < 2:
-        raise ValueError(f'--classes has one name: the background is a class too. {held}')
+        raise ValueError(f'--classes has one name: the background is a class too; {held}')
     if len(classes) > IGNORE_INDEX:
         raise ValueError(f'--classes has {len(classes)} names; a mask of 8 bits has room for 255')
     twice = sorted(name for name, times in Counter(classes).items() if times > 1)
@@ -192,7 +199,9 @@ def _named_table(
     missing = set(range(len(classes))) - {*table.values(), rest}
     if missing:
         names = ', '.join(classes[label] for label in sorted(missing))
-        raise ValueError(f'--values has no value for {names}')
+        raise ValueError(
+            f'--values has no value for {names}: name one, or all other values, CLASS={REST}'
+        )
     return table, rest
 
 
@@ -266,7 +275,16 @@ def _distance(code: int, other: int, kind: str) -> int:
 
 def _does_not_fit(codes: Counter[int], kind: str, classes: Sequence[str]) -> str:
     names = [*classes, *[IGNORE] * len(codes)]
-    held = sorted(code for code, _ in codes.most_common(SHOWN))
+    held = sorted(_main_codes(codes, kind, len(classes)))
+    strangers = [code for code in codes if code not in held]
+    if (
+        kind == COLOUR
+        and len(codes) > 256
+        and not _are_soft(codes, strangers, dict.fromkeys(held, 0), kind)
+    ):
+        return (
+            f'the masks look like photos ({len(codes)} colours): are --images and --masks swapped?'
+        )
     example = ' '.join(
         f"{name}='{name_code(code, kind)}'" if kind == COLOUR else f'{name}={code}'
         for name, code in zip(names, held, strict=False)
@@ -276,6 +294,19 @@ def _does_not_fit(codes: Counter[int], kind: str, classes: Sequence[str]) -> str
         f'has {len(classes)} names, which is not enough to tell which is which: '
         f'{list_codes(codes, kind)}. Say so, in this manner: --values {example}'
     )
+
+
+def _main_codes(codes: Counter[int], kind: str, num: int) -> list[int]:
+    """All codes; of many only as many as classes, and none that JPEG may have made of another."""
+    if len(codes) <= MOST:
+        return list(codes)
+    main: list[int] = []
+    for code, _ in codes.most_common():
+        if all(_distance(code, other, kind) > NEAR for other in main):
+            main.append(code)
+        if len(main) == num:
+            break
+    return main
 
 
 def _strangers(codes: Counter[int], strangers: Sequence[int], kind: str) -> str:

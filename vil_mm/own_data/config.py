@@ -63,7 +63,7 @@ base_lr = {base_lr}  # learning rate; less if the loss jumps
 
 # The data: photos stay where they are, masks are recoded copies: 0 to {last}, 255 for no class.
 photos = {photos!r}
-data_root = '{{{{ fileDirname }}}}/data'  # beside this file
+data_root = "{{{{ fileDirname }}}}/data"  # beside this file
 classes = {classes}
 palette = {palette}
 num_classes = len(classes)
@@ -151,7 +151,7 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval={v
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-work_dir = '{{{{ fileDirname }}}}/run'  # logs and checkpoints, of the best validation too
+work_dir = "{{{{ fileDirname }}}}/run"  # logs and checkpoints, of the best validation too
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval={log_interval}, log_metric_by_epoch=False),

@@ -122,7 +122,8 @@ def _loaded_size(photo: Path) -> tuple[Size, int]:
     """
     problems = check_pairs(str(photo.parent), [(photo.name, None)], (), quick=False)
     if problems:
-        raise ValueError(f'{photo.parent / problems[0][1]} cannot be read: {problems[0][0]}')
+        why = problems[0][1].removeprefix(photo.name).strip(' ()') or 'the file is empty'
+        raise ValueError(f'{photo} cannot be read: {why}')
     with Image.open(photo) as image:
         size, mode, turn = image.size, image.mode, image.getexif().get(ORIENTATION, 1)
     if mode == 'F' or mode.startswith('I'):

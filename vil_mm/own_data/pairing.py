@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,7 @@ from pathlib import Path
 
 from vil_mm.datasets.images import IMAGE_SUFFIXES
 
-MASK_SUFFIXES = (
-    *IMAGE_SUFFIXES,
-    '.gif',
-)  # masks are recoded, so that Pillow alone has to read them
+MASK_SUFFIXES = (*IMAGE_SUFFIXES, '.gif')  # masks are recoded: Pillow alone has to read them
 SPLITS = {
     **dict.fromkeys(('train', 'training'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
@@ -61,7 +59,7 @@ def find_pairs(images: Path, masks: Path) -> Pairing:
 
     A mask has its photo's name, upper or lower case; what most masks (or photos) have in their
     names and the others have not, such as ``_mask``, is left out. Subfolders have to agree, where
-    ``train`` and ``training`` are one.
+    ``train`` and ``training`` are one; where none do, names alone count, if none occurs twice.
 
     Raises:
         FileNotFoundError: A folder is not there or has no such files.
@@ -74,14 +72,20 @@ def find_pairs(images: Path, masks: Path) -> Pairing:
     photo_files = _scan(images, IMAGE_SUFFIXES, masks)
     mask_files = _scan(masks, MASK_SUFFIXES, images)
     photo_words, mask_words = _own_words(photo_files, mask_files)
-    exact = _match(images, photo_files, masks, mask_files, None)
-    loose = _match(images, photo_files, masks, mask_files, (photo_words, mask_words))
-    best = max((exact, loose), key=lambda pairing: len(pairing.pairs))
+    ways = [(words, flat) for flat in (False, True) for words in (None, (photo_words, mask_words))]
+    found = [_match(images, photo_files, masks, mask_files, *way) for way in ways]
+    best = max(found[:2], key=lambda pairing: len(pairing.pairs))
     if not best.pairs:
+        best = max(found, key=lambda pairing: len(pairing.pairs))
+    if not best.pairs:
+        some = [
+            shorten([file.relative_to(folder).as_posix() for file in files[:3]])
+            for folder, files in ((images, photo_files), (masks, mask_files))
+        ]
         raise ValueError(
             f'no mask in {masks} has the name of a photo in {images}: there are photos such as '
-            f'{shorten(photo_files[:3])} and masks such as {shorten(mask_files[:3])}; a mask has '
-            "its photo's name, also with something before or behind it that all masks have"
+            f"{some[0]} and masks such as {some[1]}; a mask has its photo's name, also with "
+            'something before or behind it that all masks have'
         )
     return best
 
@@ -116,7 +120,14 @@ def _scan(folder: Path, suffixes: Collection[str], other: Path) -> list[Path]:
 
 
 def _words(stem: str) -> list[str]:
-    return [word.casefold() for word in re.findall(r'\d+|[^\W\d_]+', stem)]
+    return [
+        _same(word) for word in re.findall(r'\d+|[^\W\d_]+', unicodedata.normalize('NFC', stem))
+    ]
+
+
+def _same(name: str) -> str:
+    """A name whatever its case and way to write an umlaut, of which macOS has its own."""
+    return unicodedata.normalize('NFC', name).casefold()
 
 
 def _own_words(photos: list[Path], masks: list[Path]) -> tuple[set[str], set[str]]:
@@ -131,13 +142,13 @@ def _own_words(photos: list[Path], masks: list[Path]) -> tuple[set[str], set[str
     )
 
 
-def _key(path: Path, folder: Path, words: set[str] | None) -> Key:
-    parents = [part.casefold() for part in path.relative_to(folder).parent.parts]
+def _key(path: Path, folder: Path, words: set[str] | None, flat: bool) -> Key:
+    parents = [_same(part) for part in path.relative_to(folder).parent.parts if not flat]
     parents = [SPLITS.get(part, part) for part in parents]
     if words is None:
-        return *parents, path.stem.casefold()
+        return *parents, _same(path.stem)
     key = (*parents, *(word for word in _words(path.stem) if word not in words))
-    return key or (path.stem.casefold(),)
+    return key or (_same(path.stem),)
 
 
 def _match(
@@ -146,10 +157,11 @@ def _match(
     masks: Path,
     mask_files: list[Path],
     words: tuple[set[str], set[str]] | None,
+    flat: bool,
 ) -> Pairing:
-    by_key = _unique(mask_files, masks, words and words[1])
-    keys = _unique(photos, images, words and words[0])
-    if keys is None or by_key is None:  # of the loose comparison: it cannot tell files apart
+    by_key = _unique(mask_files, masks, words and words[1], flat)
+    keys = _unique(photos, images, words and words[0], flat)
+    if keys is None or by_key is None:  # of a loose comparison: it cannot tell files apart
         return Pairing([], (), [])
     pairs = [
         Pair(photo.relative_to(images).as_posix(), photo, by_key[key], _split(photo, images))
@@ -162,13 +174,15 @@ def _match(
     return Pairing(sorted(pairs, key=lambda pair: pair.name), used, unpaired)
 
 
-def _unique(files: list[Path], folder: Path, words: set[str] | None) -> dict[Key, Path] | None:
-    """Files by their keys; None if the loose comparison cannot tell two apart."""
+def _unique(
+    files: list[Path], folder: Path, words: set[str] | None, flat: bool
+) -> dict[Key, Path] | None:
+    """Files by their keys; None if a loose comparison cannot tell two apart."""
     found: dict[Key, Path] = {}
     for file in files:
-        first = found.setdefault(_key(file, folder, words), file)
+        first = found.setdefault(_key(file, folder, words, flat), file)
         if first is not file:
-            if words is not None:
+            if words is not None or flat:
                 return None
             raise ValueError(
                 f"{first} and {file} have one name: which of them belongs to the other folder's "

@@ -77,7 +77,20 @@ def upernet(backbone: dict, dim: int, num_blocks: int, narrow: bool) -> dict:
 
 
 def _taps(num_blocks: int) -> list[int]:
-    return [max(0, round(depth * num_blocks) - 1) for depth in TAPS]
+    """Blocks whose maps UPerNet reads.
+
+    Raises:
+        CheckpointError: There are too few.
+    """
+    if num_blocks < len(TAPS):
+        raise CheckpointError(
+            f'the backbone has {num_blocks} blocks, but UPerNet reads the maps of {len(TAPS)}: '
+            'start from a larger one'
+        )
+    taps: list[int] = []
+    for depth in TAPS:
+        taps.append(max(round(depth * num_blocks) - 1, taps[-1] + 1 if taps else 0))
+    return taps
 
 
 def _segmentor(state: Mapping[str, Tensor], meta: dict, path: str) -> Start:

@@ -334,3 +334,26 @@ def some_reduced_alike(root: Path, cfg: Config) -> None:
 
 def nothing(root: Path, cfg: Config) -> None:
     pass
+
+
+def void_beside_classes(root: Path, cfg: Config) -> None:
+    recode(masks(root), lambda labels: np.where(np.arange(labels.shape[1]) < 9, 255, labels))
+    cfg.model.decode_head.ignore_index = 0
+
+
+def labels_of_no_image(root: Path, cfg: Config) -> None:
+    for file in masks(root):
+        file.rename(file.with_suffix('.json'))
+
+
+def palette_of_the_base(root: Path, cfg: Config) -> None:
+    both(cfg, metainfo=dict(classes=('road', 'sky'), palette=[[0, 0, 0]] * 3))
+
+
+def classes_of_a_missing_file(root: Path, cfg: Config) -> None:
+    both(cfg, metainfo=dict(classes='names.txt'))
+
+
+def list_of_windows(root: Path, cfg: Config) -> None:
+    (root / 'train.txt').write_bytes('train0'.encode('utf-16'))
+    cfg.train_dataloader.dataset.ann_file = 'train.txt'

@@ -121,6 +121,11 @@ class Labels:
                 f'they have {number + 1} values: if 0 means "no class" set reduce_zero_label=True, '
                 'otherwise name every class in metainfo.classes'
             )
+        ignored = self.part.ignore_index
+        if [x for x in values if x >= number] == [255] and len(self.values) > 2:
+            return (
+                f'255 stands for "no class"? Then set ignore_index=255 of the heads, not {ignored}'
+            )
         everything = sorted(self.values)
         if len(everything) <= max(number, 2) and max(everything) >= 2 * number:
             recode = ', '.join(f'{_plain(v)} -> {i}' for i, v in enumerate(everything))

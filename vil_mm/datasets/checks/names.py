@@ -47,7 +47,7 @@ def check_names(part: Part) -> Iterator[Finding]:
     yield from broken
     if part.ann_file and not any(finding.fatal for finding in broken):
         yield from _missing_images(part, names)
-    if part.reads_masks:
+    if part.reads_masks and not any(finding.fatal for finding in broken):
         yield from _missing_masks(part, names)
 
 
@@ -89,8 +89,10 @@ def _mask_cure(part: Part, names: Names) -> str:
     if fits:
         suffix, number = fits.most_common(1)[0]
         own = fits[part.seg_map_suffix or '']
+        of = min(len(part.infos), 1000)
+        if not own and not suffix.lower().endswith(IMAGE_SUFFIXES):
+            return f'{folder} has *{suffix}: save masks as PNG, with the class of each pixel'
         if number > own:
-            of = min(len(part.infos), 1000)
             return f'set seg_map_suffix={suffix!r}, which fits {number:,} of {of:,}'
     folder = os.path.dirname(part.infos[0]['seg_map_path'])
     there = sorted(name for name in names.of(folder) if not name.startswith('.'))

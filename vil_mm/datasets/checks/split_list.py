@@ -39,15 +39,31 @@ def _fault(name: str, part: Part) -> tuple[str, str] | None:
         return 'a blank line, which would be read as an image', 'remove it'
     if name.startswith(BOM):
         return 'begins with a byte order mark', 'save the file as UTF-8 without it'
+    if _is_there(part, name):
+        return None
+    if len(name.split()) > 1:
+        return f'{name!r} has several columns', 'write the name of the image alone'
     for end in (suffix, part.seg_map_suffix or ''):
-        if end and name.lower().endswith(end.lower()) and not _is_there(part, name):
+        if end and name.lower().endswith(end.lower()):
+            bare = _within(part, name[: -len(end)])
             return (
                 f'{name!r} has a suffix, and img_suffix={suffix!r} is added to it',
-                f'write {name[: -len(end)]!r}',
+                f'write {bare!r}',
             )
-    if len(name.split()) > 1 and not _is_there(part, name):
-        return f'{name!r} has several columns', 'write the name of the image alone'
+    inside = _within(part, name)
+    if inside != name:
+        return (
+            f'{name!r} names folders, and {part.folder("img_path")} before it',
+            f'write {inside!r}',
+        )
     return None
+
+
+def _within(part: Part, name: str) -> str:
+    """A name without the folders that the data set adds, if there is such an image; else as is."""
+    parts = Path(name).parts
+    ends = ('/'.join(parts[i:]) for i in range(1, len(parts)))
+    return next((end for end in ends if _is_there(part, end)), name)
 
 
 def _is_there(part: Part, name: str) -> bool:
