@@ -203,7 +203,7 @@ def test_data_root_that_reaches_nothing(tmp_path, tiny_config) -> None:
     cfg = Config.fromfile(tiny_config)
     cfg.data_root = 'elsewhere'
     cfg.dump(dump)
-    assert 'override train_dataloader.dataset.data_root' in refused({'data_root': '/x'}, str(dump))
+    assert 'train_dataloader.dataset.data_root' in refused({'data_root': '/x'}, str(dump))
     message = refused({'data_root': '/mine'}, 'vil_t_imagenet_c_eval')
     assert 'did you mean val_dataloader.dataset.data_root' in message
 

@@ -17,6 +17,8 @@ import torch
 from mmengine.config import Config
 from mmseg.models import SegTTAModel
 
+from vil_mm.engine.launch import read_config
+
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 
 WITH_TTA = """
@@ -175,7 +177,7 @@ def test_missing_data_and_missing_config(tiny_config, run_here, capsys, tmp_path
     with pytest.raises(SystemExit) as exit_:
         run_here('train.py', 'typo.py')
     assert exit_.value.code == 2
-    assert capsys.readouterr().err == 'train.py: config not found: typo.py\n'
+    assert capsys.readouterr().err.startswith('train.py: config not found: typo.py (looked from')
     assert not (tmp_path / 'work').exists()
 
 
@@ -206,10 +208,19 @@ def test_checkpoint_of_other_classes(tiny_config, checkpoint, run_here, capsys, 
 
 
 def test_other_classes_are_trained_anew(tiny_config, checkpoint, run_here, tmp_path):
+    names, root = [*'abcdefghi'], read_config(str(tiny_config)).train_dataloader.dataset.data_root
+    data = {
+        'type': 'BaseSegDataset',
+        'metainfo': {'classes': names, 'palette': [[0] * 3] * 9},
+        'data_root': root,
+        'data_prefix': {'img_path': 'images/training', 'seg_map_path': 'annotations/training'},
+    }
     options = [
         f'load_from={checkpoint}',
         'train_cfg.max_iters=1',
         'model.decode_head.num_classes=9',
+        'model.auxiliary_head.num_classes=9',
+        *(f'train_dataloader.dataset.{key}={value}' for key, value in data.items()),
     ]
     run_here('train.py', tiny_config, '--no-validate', '--cfg-options', *options)
     (log,) = tmp_path.glob('work/*/*.log')

@@ -212,6 +212,8 @@ def _where_instead(cfg: Config, key: str) -> str:
 def lost_data_root(cfg: Config) -> str:
     """What to say where a file sets ``data_root``, but its bases' data sets keep their own."""
     new, roots = cfg.get('data_root'), []
+    if not {'_base_', 'data_root'} <= _names_set(Path(cfg.filename)):
+        return ''
     for split in ('train', 'val', 'test'):
         loader = copy.deepcopy((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
         if isinstance(new, str) and loader and _moved(loader, new.rstrip('/'), ''):
@@ -223,6 +225,14 @@ def lost_data_root(cfg: Config) -> str:
         f'data_root={new!r} reaches no data set, they read {roots[0]!r}: set '
         'train_dataloader=dict(dataset=dict(data_root=data_root)), and so for val and test'
     )
+
+
+def _names_set(file: Path) -> set[str]:
+    """Variables that a config file itself sets, not its bases."""
+    if file.suffix != '.py':
+        return set()
+    nodes = [x for x in ast.parse(file.read_text('utf-8')).body if isinstance(x, ast.Assign)]
+    return {target.id for x in nodes for target in x.targets if isinstance(target, ast.Name)}
 
 
 def _move_data(cfg: Config, new: object) -> None:
