@@ -3,7 +3,7 @@
 In a config, `custom_imports = dict(imports=['vil_mm'], allow_failed_imports=False)` does the same.
 """
 
-from vil_mm.quiet import quiet_import
+from vil_mm.quiet import quiet_building, quiet_import
 from vil_mm.stack import check_stack
 from vil_mm.torchvision_compat import import_torchvision
 from vil_mm.version import __version__
@@ -16,3 +16,4 @@ with quiet_import():
     import_torchvision()  # before mmpretrain does, which the registered models build on
 
     from vil_mm import datasets, engine, evaluation, models  # noqa: F401
+quiet_building()

@@ -16,6 +16,14 @@ IMPORT_PRINTS = ('Could not import OneDL',)
 # of mmcv: true for every build without compiled operators. `python -m vil_mm` says so, and a
 # config that needs them is refused
 IMPORT_WARNINGS = ('Fail to import ``MultiScaleDeformableAttention``',)
+# of mmseg, about every model of two classes: both ways work, docs/fine_tuning.md compares them
+BUILD_WARNINGS = ('For binary segmentation, we suggest using',)
+
+
+def quiet_building() -> None:
+    """Drop, from now on, the warnings above about models that are built."""
+    for message in BUILD_WARNINGS:
+        warnings.filterwarnings('ignore', message=message, category=UserWarning)
 
 
 @contextmanager

@@ -15,10 +15,25 @@ from own_data.conftest import labels_of
 from PIL import Image
 
 from vil_mm.own_data import Wishes, prepare
+from vil_mm.own_data.prepare import class_weights
 
 BW = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
 RGB = np.array([[0, 0, 0], [200, 30, 10], [20, 140, 60]], np.uint8)
 GREYS = np.array([0, 128, 255], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ('pixels', 'weights'),
+    [
+        ([500, 500], None),
+        ([940, 60], None),
+        ([960, 40], [1.0, 4.9]),  # the root of 24
+        ([30, 1970, 8000], [10.0, 2.0, 1.0]),
+        ([1000, 0], [1.0, 10.0]),
+    ],
+)
+def test_rare_classes_weigh_more(pixels: list[int], weights: list[float] | None) -> None:
+    assert class_weights(np.array(pixels)) == weights
 
 
 def indexed(labels: np.ndarray, colours: np.ndarray = RGB) -> Image.Image:
@@ -88,6 +103,17 @@ def test_kinds_of_masks(write_set, tmp_path, encode, num_classes, values):
         assert np.array_equal(written(tmp_path / 'out', f'IMG_{i}.png'), labels_of(i, num_classes))
     assert [path.read_bytes() for path in sorted(folders[1].iterdir())] == before
     assert any(line.endswith('-> 1 crack') for line in said)
+
+
+def test_weights_reach_the_loss_of_every_head(write_set, tmp_path) -> None:
+    def thin(labels: np.ndarray) -> Image.Image:
+        first = np.cumsum(labels, dtype=int).reshape(labels.shape) <= 40
+        return Image.fromarray(labels * first * np.uint8(255))
+
+    cfg, _ = prepared(write_set(thin), tmp_path / 'out')
+    assert cfg.class_weight == [1.0, 6.1]  # 40 pixels of 48 x 32
+    for head in (cfg.model.decode_head, cfg.model.auxiliary_head):
+        assert head.loss_decode.class_weight == cfg.class_weight
 
 
 def test_palettes_that_differ_are_read_by_colour(write_set, tmp_path):
