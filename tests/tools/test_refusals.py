@@ -50,17 +50,17 @@ def test_training(tiny_config: Path, refused, options: list[str], words: str) ->
 @pytest.mark.parametrize(
     ('option', 'words'),
     [
-        ('model.type=EncoderDecodr', 'model cannot be built: EncoderDecodr is not in the mmseg'),
-        (
-            'train_dataloader.batch_size=none',
-            'train_dataloader or train_cfg cannot be built: batch',
-        ),
-        ('train_cfg.max_iters=abc', "train_cfg.max_iters='abc', expected a whole number"),
-        ('train_cfg.max_iters=0', 'train_cfg.max_iters=0, expected a whole number'),
-        ('train_cfg.val_interval=0', 'train_cfg.val_interval=0, expected a whole number'),
+        ('model.type=EncoderDecodr', "no such class is registered; did you mean 'EncoderDecoder'?"),
+        ('train_dataloader.batch_size=none', "batch_size='none': expected a whole number"),
+        ('train_cfg.max_iters=abc', "train_cfg.max_iters='abc': expected a whole number"),
+        ('train_cfg.max_iters=0', 'train_cfg.max_iters=0: expected a whole number'),
+        ('train_cfg.val_interval=0', 'train_cfg.val_interval=0: expected a whole number'),
         ('optim_wrapper.type=AmpWraper', 'optim_wrapper cannot be built: AmpWraper is not in'),
         ('optim_wrapper.optimizer.betas=(0.9,)', 'optim_wrapper cannot be built: tuple index'),
-        ("param_scheduler=[dict(type='PolyLR', bein=0)]", 'param_scheduler cannot be built: '),
+        (
+            "param_scheduler=[dict(type='PolyLR', bein=0)]",
+            "(PolyLR) has no 'bein': did you mean 'begin'?",
+        ),
         ('randomness.seed=abc', 'randomness cannot be built: '),
     ],
 )
