@@ -74,6 +74,15 @@ class Parser(argparse.ArgumentParser):
         help += ', or name of a model of the zoo'
         self.add_argument(name, type=config_file, help=help, **options)
 
+    def add_weights(self) -> None:
+        """``checkpoint``, which may be left out."""
+        self.add_argument(
+            'checkpoint',
+            nargs='?',
+            type=existing('checkpoint'),
+            help='weights; without, they are random',
+        )
+
     def add_cfg_options(self) -> None:
         """``--cfg-options``; becomes a dict."""
         self.add_argument(

@@ -10,7 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from command_line import Parser, existing, main, read_config
+from command_line import Parser, main, read_config
 
 if TYPE_CHECKING:
     from vil_mm.export import Report
@@ -22,12 +22,7 @@ PARTS = ('backbone', 'whole')
 def parser_of() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_config()
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        type=existing('checkpoint'),
-        help='weights; without, they are random',
-    )
+    parser.add_weights()
     parser.add_argument('--format', choices=FORMATS, default='onnx')
     parser.add_argument('--part', choices=PARTS, default='whole', help='default: whole')
     parser.add_shape('side, or height and width, of the images; fixed in the file', required=True)

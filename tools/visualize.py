@@ -64,12 +64,7 @@ def _add_count(parser: Parser, name: str, default: int, help: str) -> None:
 
 def _add_common(parser: Parser, shape: bool = True) -> None:
     parser.add_config()
-    parser.add_argument(
-        'checkpoint',
-        nargs='?',
-        type=existing('checkpoint'),
-        help='weights; without, they are random',
-    )
+    parser.add_weights()
     parser.add_argument(
         '--out', type=output('.png'), required=True, metavar='FILE.png', help='picture to write'
     )

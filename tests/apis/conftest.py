@@ -19,3 +19,15 @@ def images(tmp_path: Path) -> Path:
         cv2.imwrite(str(folder / name), pixels)
     (folder / 'notes.txt').write_text('no image')
     return folder
+
+
+@pytest.fixture
+def segmentor(trained) -> tuple[Path, Path]:
+    """Config and checkpoint of a tiny segmentor that `tools/train.py` has trained."""
+    return trained.config, trained.checkpoint
+
+
+@pytest.fixture
+def classifier(trained_classifier) -> tuple[Path, Path]:
+    """The same of a tiny classifier."""
+    return trained_classifier.config, trained_classifier.checkpoint

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -19,18 +18,6 @@ from vil_mm.checkpoints import to_official
 from vil_mm.models.pretrained import CheckpointError
 
 WINDOWS = {'mode': 'slide', 'crop_size': [32, 32], 'stride': [16, 16]}
-
-
-@pytest.fixture
-def segmentor(trained) -> tuple[Path, Path]:
-    """Config and checkpoint of a tiny segmentor that `tools/train.py` has trained."""
-    return trained.config, trained.checkpoint
-
-
-@pytest.fixture
-def classifier(trained_classifier) -> tuple[Path, Path]:
-    """The same of a tiny classifier."""
-    return trained_classifier.config, trained_classifier.checkpoint
 
 
 def test_segments_a_folder_and_leaves_other_files_out(segmentor, images, tmp_path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 import pytest
@@ -14,16 +12,6 @@ from PIL import Image
 from vil_mm.apis import ClsInferencer, SegInferencer
 
 BGR = r'\(H, W, 3\) in the order BGR, got the shape '
-
-
-@pytest.fixture
-def segmentor(trained) -> tuple[Path, Path]:
-    return trained.config, trained.checkpoint
-
-
-@pytest.fixture
-def classifier(trained_classifier) -> tuple[Path, Path]:
-    return trained_classifier.config, trained_classifier.checkpoint
 
 
 @pytest.fixture(scope='session')
