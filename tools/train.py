@@ -34,12 +34,13 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     from vil_mm.engine.finished import finished
     from vil_mm.engine.launch import prepare_training
-    from vil_mm.engine.processes import build_runner, is_first_process, prepare_processes
+    from vil_mm.engine.processes import build_runner, prepare_processes
+    from vil_mm.engine.screen import is_first_process
 
     with one_line_errors(OSError, ValueError):
         cfg = read_config(args)
         if nothing_left := finished(cfg, resume=args.resume):
-            if is_first_process():
+            if is_first_process(cfg):
                 print(nothing_left)
             return
         prepare_training(

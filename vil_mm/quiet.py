@@ -32,6 +32,8 @@ def quiet_import() -> Iterator[None]:
     with warnings.catch_warnings(), without_lines(*IMPORT_PRINTS):
         for message in IMPORT_WARNINGS:
             warnings.filterwarnings('ignore', message=message, category=UserWarning)
+        # Python 3.12 and newer, of escapes such as '\d' in other packages' sources
+        warnings.filterwarnings('ignore', category=SyntaxWarning)
         yield
 
 

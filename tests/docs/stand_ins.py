@@ -34,6 +34,9 @@ WORDS = {
     'CONFIG': f'configs/{CONFIG}.py',
     'IMAGES': 'folder_of_images',
     'IMAGE': 'street.jpg',
+    'PHOTOS': 'photos',
+    'MASKS': 'masks',
+    'NEW_PHOTOS': 'folder_of_images',
     'OUT': 'out',
 }
 CONVERTED = 'checkpoints/my_weights.pth'  # a classifier, of the simulated ViL-T
@@ -140,6 +143,7 @@ def furnish(folder: Path) -> None:
     (folder / 'folder_of_images').mkdir()
     for name in ('street.jpg', 'dog.jpg', 'folder_of_images/a.jpg', 'folder_of_images/b.jpg'):
         shutil.copy(pictures[0], folder / name)
+    _draw_photos(folder / 'data/cracks', folder)
     (folder / 'checkpoints').mkdir()
     for row in (published.HUB['vil2-tiny'], published.HUB['vil2-small']):
         raw = published.raw_weights(row.version, row.dim, row.layers)
@@ -185,6 +189,18 @@ def _draw_cracks(source: Path, target: Path) -> None:
     for path in (target / 'annotations').rglob('*.png'):
         labels = np.array(Image.open(path))
         Image.fromarray((labels > 1).astype(np.uint8)).save(path)
+
+
+def _draw_photos(cracks: Path, folder: Path) -> None:
+    """A reader's two folders: masks are 0 and 255, their names differ from those of the photos."""
+    for kind, source in (('photos', 'images'), ('masks', 'annotations')):
+        (folder / kind).mkdir()
+        for path in sorted((cracks / source / 'training').iterdir()):
+            if kind == 'photos':
+                shutil.copy(path, folder / kind / path.name)
+            else:
+                labels = np.array(Image.open(path))
+                Image.fromarray(labels * 255).save(folder / kind / f'{path.stem}_mask.png')
 
 
 def _draw_segnet(source: Path, target: Path) -> None:

@@ -65,7 +65,7 @@ class TestImageNetFolders:
     def test_a_missing_class_is_named(self, cfg, root) -> None:
         gone = root / 'train' / imagenet_wnids()[7]
         gone.rmdir()
-        with pytest.raises(FileNotFoundError, match=f'train data not found: {gone} is not there'):
+        with pytest.raises(FileNotFoundError, match=f'train data not found: {gone} is missing'):
             check_data(cfg, 'train')
 
     def test_with_a_list_of_images_there_are_no_folders(self, cfg, root) -> None:

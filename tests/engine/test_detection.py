@@ -116,8 +116,8 @@ def test_missing_data_is_named(cfg, tmp_path, missing):
     path.rename(path.with_name('elsewhere'))
     with pytest.raises(FileNotFoundError) as error:
         prepare_training(cfg)
-    assert f'{path} is not there or is empty' in str(error.value)
-    assert 'docs/other_tasks.md tells how to get the data' in str(error.value)
+    assert f'{path} is missing or empty' in str(error.value)
+    assert 'See docs/other_tasks.md' in str(error.value)
 
 
 class Detector(nn.Module):

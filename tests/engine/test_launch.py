@@ -90,8 +90,9 @@ def test_missing_data(cfg, tmp_path, drawn_data, monkeypatch, split, damage):
     with pytest.raises(FileNotFoundError) as error:
         prepare_training(cfg)
     message = str(error.value)
-    assert f'{split} data not found: {folder} is not there or is empty' in message
-    assert f'    {folder}/\n' in message and f'    {root}/images/{folder.name}/\n' in message
+    assert f'{split} data not found: {folder} is missing or empty' in message
+    assert f'{folder}/' in message and f'{root}/images/{folder.name}/' in message
+    assert '\n' not in message
     assert DATA_PAGE in message
     assert f'{split}_dataloader.dataset.data_root=' in message
 

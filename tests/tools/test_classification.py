@@ -95,4 +95,4 @@ def test_missing_split_names_its_folder(config, run_here, capsys) -> None:
     with pytest.raises(SystemExit) as exit_:
         run_here('train.py', config, '--cfg-options', 'train_dataloader.dataset.data_root=nowhere')
     assert exit_.value.code == 2
-    assert 'train data not found: nowhere/train is not there' in capsys.readouterr().err
+    assert 'train data not found: nowhere/train is missing' in capsys.readouterr().err

@@ -213,7 +213,7 @@ def test_no_images_at_all(write_config, run_here, tmp_path, capsys):
         option = 'train_dataloader.dataset.data_root=nowhere'
         run_here('train.py', config, '--cfg-options', option)
     assert exit_.value.code == 2
-    assert 'train data not found: nowhere/train2017 is not there' in capsys.readouterr().err
+    assert 'train data not found: nowhere/train2017 is missing' in capsys.readouterr().err
 
 
 def test_small_part_of_coco(test_data, run_here, tmp_path):

@@ -96,14 +96,12 @@ def check_data(cfg: Config, *splits: str) -> None:
             bad += [file for file in files if not file.is_file()]
             bad += _missing_classes(dataset, folders) if not bad else []
             if bad:
-                tree = [f'    {folder}/' for folder in folders] + [f'    {file}' for file in files]
+                expected = [f'{folder}/' for folder in folders] + [str(file) for file in files]
                 raise FileNotFoundError(
-                    f'{split} data not found: {bad[0]} is not there or is empty '
-                    f'(looked from {Path.cwd()}).\nExpected, with files in each folder:\n'
-                    + '\n'.join(tree)
-                    + f'\n{_page(dataset)} tells how to get the data{_check_hint(dataset)}; to use '
-                    'another place add\n'
-                    f'    --cfg-options {split}_dataloader.dataset.data_root=FOLDER'
+                    f'{split} data not found: {bad[0]} is missing or empty (current folder: '
+                    f'{Path.cwd()}; expected: {", ".join(expected)}). See {_page(dataset)}'
+                    f'{_check_hint(dataset)}, or name another folder: --cfg-options '
+                    f'{split}_dataloader.dataset.data_root=FOLDER'
                 )
 
 
@@ -191,7 +189,9 @@ def _page(dataset: ConfigDict) -> str:
 def _check_hint(dataset: ConfigDict) -> str:
     root = dataset.get('data_root') or ''
     name = layout_name(dataset.get('type', ''), root)
-    return f', `python tools/prepare_data.py {name} --check {root}` what is amiss' if name else ''
+    return (
+        f', check yours with `python tools/prepare_data.py {name} --check {root}`' if name else ''
+    )
 
 
 def _has_files(folder: Path) -> bool:

@@ -24,8 +24,7 @@ from vil_mm.datasets.checks import (
 )
 from vil_mm.engine.checks import check_data, innermost
 from vil_mm.engine.detection import check_detection, is_detection
-
-RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+from vil_mm.engine.screen import is_first_process
 
 
 def check_samples(cfg: Config, *splits: str) -> None:
@@ -40,7 +39,7 @@ def check_samples(cfg: Config, *splits: str) -> None:
     Raises:
         DatasetError: A line for each thing that is wrong: the file, the value and the cure.
     """
-    if int(os.environ.get(RANKS.get(cfg.get('launcher', 'none'), ''), 0)):
+    if not is_first_process(cfg):
         return
     reports = look_at_data(cfg, *splits)
     for warning in (line for report in reports for line in report.warnings):

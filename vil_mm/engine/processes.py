@@ -18,7 +18,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
 from vil_mm.engine.data import NameFilesHook
-from vil_mm.engine.screen import ShortFlexibleRunner, ShortRunner
+from vil_mm.engine.screen import ShortFlexibleRunner, ShortRunner, is_first_process
 
 _ONE_PROCESS = ('SingleDeviceStrategy',)
 
@@ -33,13 +33,8 @@ def prepare_processes(cfg: Config) -> None:
     """
     check_strategy(cfg)
     join_processes(cfg)
-    if not is_first_process():
+    if not is_first_process(cfg):
         warnings.simplefilter('ignore')
-
-
-def is_first_process() -> bool:
-    """Whether this is the process of a run that speaks, before the processes are connected."""
-    return os.environ.get('RANK', os.environ.get('SLURM_PROCID', '0')) == '0'
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:

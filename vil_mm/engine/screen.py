@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import FlexibleRunner, Runner
 
@@ -38,6 +40,13 @@ WARNINGS = (
 # Types of arrays in a checkpoint's log history. With them mmengine reads what it has written itself
 # without running code from it; without, it says at length that it will, and does.
 ARRAY_TYPES = [type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'float32', 'float64')]
+
+_RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
+
+
+def is_first_process(cfg: Config) -> bool:
+    """Whether this process of a run prints; known before the processes are connected."""
+    return os.environ.get(_RANKS.get(cfg.get('launcher', 'none'), ''), '0') == '0'
 
 
 def shorten_screen(logger: MMLogger) -> None:
