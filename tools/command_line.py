@@ -308,7 +308,9 @@ def _light_module(name: str) -> ModuleType:
 def _check_only() -> None:
     """Parse another tool's arguments, as that tool would, and end."""
     sys.argv = sys.argv[1:]
-    tool = Path(__file__).with_name(Path(sys.argv[0]).name)
+    tool = Path(__file__).parent / Path(*sys.argv[:1]).name
+    if not tool.is_file():
+        raise SystemExit('usage: command_line.py TOOL.py ARGUMENTS, which checks them')
     runpy.run_path(str(tool), run_name='arguments')['parser_of']().parse_args()
 
 
