@@ -214,6 +214,8 @@ def _draw_segnet(source: Path, target: Path) -> None:
 
 def _draw_imagenet(data: Path, wnids: list[str]) -> None:
     """A photograph a class; the sets beside ImageNet are links to the same."""
+    from vil_mm.datasets import CORRUPTIONS
+
     noise = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
     for split in ('train', 'val'):
         for wnid in wnids:
@@ -225,7 +227,7 @@ def _draw_imagenet(data: Path, wnids: list[str]) -> None:
         (data / name).mkdir()
         for wnid in chosen:
             (data / name / wnid).symlink_to(data / 'imagenet/val' / wnid)
-    for corruption in ('fog', 'snow'):
+    for corruption in CORRUPTIONS:
         for severity in '12345':
             (data / 'imagenet-c' / corruption).mkdir(parents=True, exist_ok=True)
             part = data / 'imagenet-c' / corruption / severity
