@@ -6,13 +6,14 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from mmengine.registry import DefaultScope
 from PIL import Image
 
 if 'PYTEST_XDIST_WORKER' in os.environ:  # one of several processes, which share the cores
@@ -122,6 +123,13 @@ default_hooks = dict(logger=dict(interval=1), checkpoint=dict(interval=2))
 visualizer = dict(name={name!r})
 """
 PHOTOGRAPHED = dict(n01440764=(220, 40, 30), n01443537=(40, 200, 60), n01484850=(30, 60, 210))
+
+
+@pytest.fixture
+def mmpretrain_scope() -> Iterator[None]:
+    """Whole classifiers are built in it; earlier tests may have left another default scope."""
+    with DefaultScope.overwrite_default_scope('mmpretrain'):
+        yield
 
 
 @pytest.fixture(scope='session')

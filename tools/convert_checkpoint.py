@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from command_line import Parser, existing, main
 
 if TYPE_CHECKING:
-    from vil_mm.models.conversion import Conversion
+    from vil_mm.checkpoints.conversion import Conversion
 
 TARGETS = ('classifier', 'backbone', 'official')
 
@@ -59,7 +59,7 @@ def _options(options: dict) -> str:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.models.conversion import convert_checkpoint
+    from vil_mm.checkpoints.conversion import convert_checkpoint
 
     done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
     print(report(done, args.dst))

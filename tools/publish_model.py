@@ -20,7 +20,7 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.models.publish import publish
+    from vil_mm.checkpoints.publishing import publish
 
     path = publish(args.src, args.dst)
     print(f'written: {path}, {path.stat().st_size / 2**20:.1f} MiB')

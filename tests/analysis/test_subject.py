@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from vil_mm.analysis.subject import load_model
+from vil_mm.checkpoints.reading import CheckpointError
 from vil_mm.engine.launch import read_config
-from vil_mm.models.pretrained import CheckpointError
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])

@@ -15,7 +15,7 @@ from mmseg.apis import MMSegInferencer
 import vil_mm
 from vil_mm.apis import ClsInferencer, SegInferencer, segmentation
 from vil_mm.checkpoints import to_official
-from vil_mm.models.pretrained import CheckpointError
+from vil_mm.checkpoints.reading import CheckpointError
 
 WINDOWS = {'mode': 'slide', 'crop_size': [32, 32], 'stride': [16, 16]}
 

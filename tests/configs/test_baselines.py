@@ -14,8 +14,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from vil_mm.checkpoints.reading import CheckpointError
 from vil_mm.engine.checks import check_pretrained
-from vil_mm.models.pretrained import CheckpointError
 
 assert mmpretrain.models and mmseg.models  # register what the configs name
 

@@ -133,7 +133,7 @@ def install() -> None:
 
 def furnish(folder: Path) -> None:
     """Data, images and weights under the names that the pages use."""
-    from vil_mm.models.conversion import convert_checkpoint
+    from vil_mm.checkpoints.conversion import convert_checkpoint
 
     folder.mkdir()
     for name in ('configs', 'tools', 'docs', 'benchmarks'):

@@ -13,9 +13,9 @@ from mmengine.config import Config
 from mmengine.registry import HOOKS
 from torch import Tensor, nn
 
+from vil_mm.checkpoints.reading import CheckpointError
 from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
 from vil_mm.models import VisionLSTM
-from vil_mm.models.pretrained import CheckpointError
 
 
 class Model(nn.Module):

@@ -6,8 +6,8 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
+from vil_mm.checkpoints.reading import CheckpointError
 from vil_mm.engine.other_backbones import check_other_backbone
-from vil_mm.models.pretrained import CheckpointError
 
 
 @pytest.mark.parametrize('kind', ['SwinTransformer', 'mmseg.MixVisionTransformer'])

@@ -12,7 +12,7 @@ import pytest
 from command_line import Parser, one_line_errors
 
 import vil_mm
-from vil_mm.models.conversion import TARGETS
+from vil_mm.checkpoints.conversion import TARGETS
 from vil_mm.zoo import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -179,8 +179,8 @@ def test_overrides_of_several_options_add_up() -> None:
 
 
 def test_errors_that_are_one_line(monkeypatch, capsys) -> None:
+    from vil_mm.checkpoints.reading import CheckpointError
     from vil_mm.engine.optim import TrainingDivergedError
-    from vil_mm.models.pretrained import CheckpointError
 
     monkeypatch.setattr(sys, 'argv', ['tools/some.py'])
     for error, code in ((CheckpointError('bad'), 2), (TrainingDivergedError('bad'), 1)):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from vil_mm.checkpoints.reading import CheckpointError
 from vil_mm.engine.finished import finished
-from vil_mm.models.pretrained import CheckpointError
 
 
 def files_of(folder: Path) -> dict[Path, float]:

@@ -13,10 +13,10 @@ from mmengine.config import Config
 from torch import Tensor, nn
 
 from vil_mm.analysis.whole_model import build_model, scope_of
+from vil_mm.checkpoints.matching import load_whole
+from vil_mm.checkpoints.reading import read_state_dict
 from vil_mm.datasets.reading import ImageReader, Look
 from vil_mm.models import VisionLSTM
-from vil_mm.models.fit import load_whole
-from vil_mm.models.pretrained import read_state_dict
 
 
 class Subject(NamedTuple):

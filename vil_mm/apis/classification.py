@@ -19,11 +19,11 @@ from mmpretrain.structures import DataSample
 
 from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs
+from vil_mm.checkpoints.matching import load_whole
+from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.captions import draw_classes
 from vil_mm.engine.launch import read_config
 from vil_mm.files import whole_file
-from vil_mm.models.fit import load_whole
-from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 
 
 class ClsInferencer(ImageInputs, ImageClassificationInferencer):
@@ -77,8 +77,8 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         if content is None:
             print_log('No weights: the classifier predicts by random ones', 'current', WARNING)
         else:
-            load_whole(self.model, state_dict_of(content, str(weights)), str(weights))
-        noted = meta_of(content).get('dataset_meta') or {}
+            load_whole(self.model, find_state_dict(content, str(weights)), str(weights))
+        noted = find_meta(content).get('dataset_meta') or {}
         self.classes = classes or noted.get('classes') or self.classes
 
     def draw(

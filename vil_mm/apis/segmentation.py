@@ -20,11 +20,11 @@ from torch import nn
 
 from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs, scope_of_model
+from vil_mm.checkpoints.matching import load_whole
+from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.launch import read_config
 from vil_mm.engine.visualizer import default_palette
 from vil_mm.files import whole_file
-from vil_mm.models.fit import load_whole
-from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 from vil_mm.models.segmentors import TiledEncoderDecoder
 
 LEGEND_LINES = 3  # of pictures of one size
@@ -212,8 +212,8 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         if self.checkpoint is None:
             print_log(f'No weights: {cfg.model.type} predicts by random ones', 'current', WARNING)
         else:
-            load_whole(model, state_dict_of(self.checkpoint, self.weights), self.weights)
-            meta = meta_of(self.checkpoint)
+            load_whole(model, find_state_dict(self.checkpoint, self.weights), self.weights)
+            meta = find_meta(self.checkpoint)
         model.dataset_meta = _classes_and_colours(meta.get('dataset_meta'), cfg, model)
 
     @property

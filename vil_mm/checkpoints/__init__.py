@@ -1,6 +1,6 @@
 """Official names and layouts of weights to ours and back: pure functions on state dicts."""
 
-from vil_mm.checkpoints.describe import Description, describe
+from vil_mm.checkpoints.description import Description, describe
 from vil_mm.checkpoints.official import from_official, is_official, to_official
 
 __all__ = ['Description', 'describe', 'from_official', 'is_official', 'to_official']

@@ -9,13 +9,14 @@ from pathlib import Path
 from mmengine.config import Config, ConfigDict
 
 from vil_mm.checkpoints import is_official
+from vil_mm.checkpoints.loading import ask_to_convert
+from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.datasets import imagenet_wnids
 from vil_mm.datasets.layouts import layout_name
 from vil_mm.engine.detection import DETECTION_PAGE
 from vil_mm.engine.other_backbones import check_other_backbone
 from vil_mm.layers import POOLINGS
 from vil_mm.models.backbones.options import read_arch
-from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
 
 DATA_PAGE = 'docs/datasets.md'
 PEERS_PAGE = 'docs/peers.md'

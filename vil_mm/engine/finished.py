@@ -7,7 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
-from vil_mm.models.pretrained import meta_of, read_checkpoint
+from vil_mm.checkpoints.reading import find_meta, read_checkpoint
 
 
 def finished(cfg: Config, *, resume: bool = False) -> str | None:
@@ -30,7 +30,7 @@ def finished(cfg: Config, *, resume: bool = False) -> str | None:
         return None
     train_cfg = cfg.get('train_cfg') or {}
     key = 'max_epochs' if train_cfg.get('max_epochs') else 'max_iters'
-    done = meta_of(read_checkpoint(last)).get('epoch' if key == 'max_epochs' else 'iter')
+    done = find_meta(read_checkpoint(last)).get('epoch' if key == 'max_epochs' else 'iter')
     if done is None or done < train_cfg.get(key, float('inf')):
         return None
     best = sorted(Path(cfg.work_dir).glob('best_*.pth'), key=lambda path: path.stat().st_mtime)

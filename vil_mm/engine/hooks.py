@@ -9,9 +9,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
+from vil_mm.checkpoints.matching import check_match, check_resumes
+from vil_mm.checkpoints.reading import CheckpointError, find_meta
 from vil_mm.datasets.replay import mix_seeds, seed_everything
-from vil_mm.models.fit import check_fit, check_resumes
-from vil_mm.models.pretrained import CheckpointError, meta_of
 
 
 @HOOKS.register_module()
@@ -51,7 +51,7 @@ class RequireWeightsHook(Hook):
         source = runner._load_from or 'the checkpoint'
         stored = checkpoint.get('state_dict', checkpoint)
         own = unwrap(runner.model).state_dict()
-        check_fit(stored, own, source, prefix=self.prefix, logger=runner.logger)
+        check_match(stored, own, source, prefix=self.prefix, logger=runner.logger)
         if getattr(runner, '_resume', False):
             check_resumes(stored, own, source)
             _check_groups(runner, checkpoint, source)
@@ -109,7 +109,7 @@ def _warn_of_other_classes(runner: Runner, checkpoint: dict, source: str) -> Non
     loop = next((x for x in loops if isinstance(x, BaseLoop)), None)
     here = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
     here = getattr(here, 'metainfo', None) or {}
-    there = (meta_of(checkpoint).get('dataset_meta') or {}).get('classes') or ()
+    there = (find_meta(checkpoint).get('dataset_meta') or {}).get('classes') or ()
     names = here.get('classes') or ()
     if not there or not names or 'class_indices' in here or list(there) == list(names):
         return

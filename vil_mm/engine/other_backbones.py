@@ -14,8 +14,9 @@ from mmengine.registry import MODELS
 from torch import nn
 
 from vil_mm.checkpoints import is_official
+from vil_mm.checkpoints.loading import ask_to_convert
 from vil_mm.checkpoints.official import shorten
-from vil_mm.models.pretrained import CheckpointError, ask_to_convert, read_state_dict
+from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 
 # resized when they are loaded, or made anew: only their widths have to agree
 _RESIZED = re.compile(r'(pos_embed|relative_position_bias_table|relative_position_index)$')

@@ -12,8 +12,8 @@ from torch import Tensor
 
 import vil_mm
 from vil_mm.checkpoints import Description, describe, is_official
-from vil_mm.models.backbones.options import ARCHS
-from vil_mm.models.pretrained import CheckpointError, meta_of, read_checkpoint, state_dict_of
+from vil_mm.checkpoints.architectures import make_arch_option
+from vil_mm.checkpoints.reading import CheckpointError, find_meta, find_state_dict, read_checkpoint
 
 BASE_MODEL = vil_mm.CONFIG_DIR / '_base_' / 'models' / 'upernet_vil.py'
 TAPS = (1 / 3, 1 / 2, 2 / 3, 1)  # depths of the four maps that UPerNet reads
@@ -57,11 +57,11 @@ def read_start(checkpoint: str | None, on_cpu: bool) -> Start:
         model = upernet(dict(arch='tiny'), 192, 12, on_cpu)
         return Start('nothing: ViL-T with UPerHead from scratch', model, None, False, True)
     content = read_checkpoint(checkpoint)
-    state = state_dict_of(content, checkpoint)
+    state = find_state_dict(content, checkpoint)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     path = str(Path(checkpoint).resolve())
     if any(key.startswith('decode_head.') for key in state):
-        return _segmentor(state, meta_of(content), path)
+        return _segmentor(state, find_meta(content), path)
     return _backbone(state, path, on_cpu)
 
 
@@ -160,8 +160,7 @@ def _described(state: Mapping[str, Tensor], path: str) -> Description:
 
 
 def _backbone_options(described: Description) -> dict:
-    size = {'embed_dims': described.embed_dims, 'num_layers': described.num_layers}
-    arch = next((name for name, other in ARCHS.items() if other == size), size)
+    arch = make_arch_option(described.embed_dims, described.num_layers)
     options = dict(arch=arch, version=described.version, patch_size=described.patch_size)
     defaults = dict(version=2, patch_size=16)
     return {key: x for key, x in options.items() if key not in defaults or x != defaults[key]}

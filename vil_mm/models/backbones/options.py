@@ -10,15 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-# name -> channels of a token, directed layers (two make a block)
-ARCHS = {
-    'tiny': {'embed_dims': 192, 'num_layers': 24},
-    'tiny+': {'embed_dims': 192, 'num_layers': 29},
-    'small': {'embed_dims': 384, 'num_layers': 24},
-    'small+': {'embed_dims': 384, 'num_layers': 26},
-    'base': {'embed_dims': 768, 'num_layers': 24},
-    'large': {'embed_dims': 1024, 'num_layers': 48},
-}
+from vil_mm.checkpoints.architectures import ARCHS
 
 
 class OptionError(ValueError):
@@ -78,7 +70,7 @@ def read_rate(name: str, value: object) -> float:
 def read_arch(arch: str | Mapping[str, int]) -> tuple[int, int]:
     """Channels and layers of an architecture's name or dict."""
     if not isinstance(arch, Mapping):
-        arch = ARCHS[read_choice('arch', arch, tuple(ARCHS))]
+        return ARCHS[read_choice('arch', arch, tuple(ARCHS))][:2]
     if set(arch) != {'embed_dims', 'num_layers'}:
         raise OptionError(f'arch needs exactly embed_dims and num_layers, got {sorted(arch)}')
     dims, layers = (_index(arch[key]) for key in ('embed_dims', 'num_layers'))

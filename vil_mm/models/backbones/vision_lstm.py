@@ -11,6 +11,7 @@ from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from vil_mm.checkpoints.loading import load_backbone, refuse_official, split_pretrained
 from vil_mm.layers import (
     POOLINGS,
     TRAVERSALS,
@@ -34,7 +35,6 @@ from vil_mm.models.backbones.options import (
     read_rate,
     read_side,
 )
-from vil_mm.models.pretrained import load_backbone, refuse_official, split_pretrained
 
 OUT_TYPES = ('featmap', 'raw', *POOLINGS)
 
@@ -113,7 +113,7 @@ class VisionLSTM(BaseModule):
         init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
             file of this package or an official one and fails if a weight is missing. With
             ``adapt_channels=True`` in it, weights for RGB are made to fit ``in_channels``, see
-            :func:`vil_mm.models.pretrained.adapt_channels_of`.
+            :func:`vil_mm.checkpoints.loading.adapt_patch_embedding`.
 
     Raises:
         OptionError: An option is of the wrong kind or out of its range; it is a ValueError.

@@ -13,8 +13,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import load_checkpoint
 
 from vil_mm import CONFIG_DIR
+from vil_mm.checkpoints.conversion import convert_checkpoint
 from vil_mm.models import VisionLSTM
-from vil_mm.models.conversion import convert_checkpoint
 
 ADE20K = 'upernet_vil_{}_512x512_ade20k.py'
 LETTERS = {192: 't', 384: 's', 768: 'b'}

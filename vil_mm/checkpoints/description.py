@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from vil_mm.checkpoints.architectures import ARCHS, find_arch
 from vil_mm.checkpoints.layouts import (
     CLASS_TOKEN,
     HEAD,
@@ -19,15 +20,6 @@ from vil_mm.checkpoints.layouts import (
 )
 from vil_mm.checkpoints.official import as_classifier, from_official, is_official
 
-# channels, layers -> the paper's name
-MODELS = {
-    (192, 24): 'ViL-T',
-    (192, 29): 'ViL-T+',
-    (384, 24): 'ViL-S',
-    (384, 26): 'ViL-S+',
-    (768, 24): 'ViL-B',
-    (1024, 48): 'ViL-L',
-}
 _AFTER_POOLING = (f'{POOL_NORM}.weight', f'{HEAD}.weight')
 
 
@@ -66,7 +58,8 @@ class Description:
     @property
     def name(self) -> str:
         """As in the paper, e.g. 'ViL-T'; 'ViL' for sizes that it does not have."""
-        return MODELS.get((self.embed_dims, self.num_layers), 'ViL')
+        arch = find_arch(self.embed_dims, self.num_layers)
+        return ARCHS[arch].title if arch else 'ViL'
 
     @property
     def architecture(self) -> tuple:

@@ -1,4 +1,4 @@
-"""Whether weights are those of a model, which loading with ``strict=False`` does not say."""
+"""Match a checkpoint with a model: loading with ``strict=False`` hides what is missing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vil_mm.checkpoints import is_official
-from vil_mm.models.pretrained import CheckpointError, ask_to_convert, convert, tell_apart
+from vil_mm.checkpoints.loading import ask_to_convert, convert, tell_apart
+from vil_mm.checkpoints.reading import CheckpointError
 
 # last layers of mmpretrain's, mmsegmentation's and mmdetection's heads
 _CLASSIFIER = re.compile(r'\b(head|fc|conv_seg|fc_cls)\.weight$')
@@ -32,11 +33,11 @@ def load_whole(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     if is_official(state) and hasattr(model, 'head'):
         state = convert(state, source)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
-    check_fit(state, model.state_dict(), source)
+    check_match(state, model.state_dict(), source)
     model.load_state_dict(state, strict=False)  # what the model has no use for was logged
 
 
-def check_fit(
+def check_match(
     stored: Mapping[str, Tensor],
     own: Mapping[str, Tensor],
     source: str,
@@ -60,7 +61,7 @@ def check_fit(
     stored = {key.removeprefix('module.'): value for key, value in stored.items()}
     if is_official(stored):
         raise CheckpointError(ask_to_convert(source, source))
-    missing = [key for key in own if key not in stored or not _fits(key, own, stored)]
+    missing = [key for key in own if key not in stored or not _matches(key, own, stored)]
     unused = [key for key in stored if key not in own]
     required = [key for key in missing if key.startswith(prefix)]
     other = tell_apart(stored, own)  # a deeper one holds all that is asked for, and more
@@ -105,7 +106,7 @@ def _warn(message: str, logger: object) -> None:
     print_log(message, logger=logger, level=logging.WARNING)
 
 
-def _fits(key: str, own: Mapping, stored: Mapping) -> bool:
+def _matches(key: str, own: Mapping, stored: Mapping) -> bool:
     # a position embedding is resized when it is loaded
     if key.endswith('pos_embed.embed'):
         return own[key].shape[-1] == stored[key].shape[-1]

@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from vil_mm.checkpoints import describe, from_official, to_official
-from vil_mm.checkpoints.describe import MODELS
+from vil_mm.checkpoints.architectures import ARCHS, make_arch_option
 from vil_mm.models import VisionLSTM
-from vil_mm.models.backbones.options import ARCHS
 
 SMALL = dict(patch=4, grid=(4, 5), classes=7)
 
@@ -33,9 +32,13 @@ def test_every_published_model(name: str, layout: str) -> None:
     assert list(to_official(from_official(official))) == list(official)
 
 
-def test_names_are_those_of_the_backbone() -> None:
-    sizes = {(arch['embed_dims'], arch['num_layers']) for arch in ARCHS.values()}
-    assert sizes == set(MODELS)
+@pytest.mark.parametrize('name', ARCHS)
+def test_architectures_are_told_apart(name: str) -> None:
+    with torch.device('meta'):
+        backbone = VisionLSTM(name)
+    found = describe(backbone.state_dict())
+    assert found.name == ARCHS[name].title
+    assert make_arch_option(found.embed_dims, found.num_layers) == name
 
 
 @pytest.mark.parametrize(

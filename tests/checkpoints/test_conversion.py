@@ -16,9 +16,10 @@ from mmengine.runner import load_checkpoint
 from torch import nn
 
 from vil_mm import __version__
-from vil_mm.models import VisionLSTM, conversion
-from vil_mm.models.conversion import convert_checkpoint
-from vil_mm.models.pretrained import CheckpointError
+from vil_mm.checkpoints import conversion
+from vil_mm.checkpoints.conversion import convert_checkpoint
+from vil_mm.checkpoints.reading import CheckpointError
+from vil_mm.models import VisionLSTM
 
 SMALL = dict(patch=4, grid=(4, 5), classes=7)
 

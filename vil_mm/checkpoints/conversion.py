@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from torch import Size, Tensor, nn
+from torch import Tensor
 
 from vil_mm.checkpoints import Description, describe, is_official, to_official
+from vil_mm.checkpoints.architectures import make_arch_option
+from vil_mm.checkpoints.loading import convert
 from vil_mm.checkpoints.official import shorten
+from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
+from vil_mm.checkpoints.shapes import check_shapes
 from vil_mm.files import whole_file
-from vil_mm.models.backbones import VisionLSTM
-from vil_mm.models.backbones.options import ARCHS
-from vil_mm.models.pretrained import CheckpointError, convert, read_state_dict
 from vil_mm.version import __version__
 
 TARGETS = ('classifier', 'backbone', 'official')
@@ -125,46 +126,12 @@ def _describe(stored: Mapping[str, Tensor], source: Path, official: bool) -> Des
         raise CheckpointError(f'{source}: {error}') from error
 
 
-def check_shapes(state: Mapping[str, Tensor], description: Description, source: str) -> None:
-    """Compare every tensor with the model that the state dict claims to be of.
-
-    Raises:
-        CheckpointError: Names the first that differs, or they are no floating-point numbers.
-    """
-    numbers = [x for x in state.values() if x.layout == torch.strided and x.is_floating_point()]
-    if len(numbers) < len(state):
-        raise CheckpointError(f'{source} is no ViL: weights are not plain floating-point tensors')
-    expected = _expected_shapes(description, source)
-    wrong = [key for key in state if key in expected and state[key].shape != expected[key]]
-    if wrong:
-        key, more = wrong[0], f' (and {len(wrong) - 1} more differ)' if wrong[1:] else ''
-        raise CheckpointError(
-            f'{source} is damaged or no ViL: {key} has the shape {tuple(state[key].shape)}, but '
-            f'{description} needs {tuple(expected[key])}{more}'
-        )
-
-
-def _expected_shapes(description: Description, source: str) -> dict[str, Size]:
-    options = backbone_options(description)
-    options.setdefault('in_channels', description.in_channels)
-    model = nn.Module()
-    try:
-        with torch.device('meta'):
-            model.backbone = VisionLSTM(**options)
-            model.head = nn.Module()
-            model.head.fc = nn.Linear(description.pooled_width or 1, description.num_classes or 1)
-    except ValueError as error:
-        raise CheckpointError(f'{source} holds no ViL that can be built: {error}') from error
-    return {key: value.shape for key, value in model.state_dict().items()}
-
-
 def backbone_options(description: Description) -> dict:
     """Options of a ``VisionLSTM`` for these weights, as far as weights tell."""
     d = description
-    sizes = {'embed_dims': d.embed_dims, 'num_layers': d.num_layers}
     height, width = (side * d.patch_size for side in d.grid)
     options = {
-        'arch': next((name for name, arch in ARCHS.items() if arch == sizes), sizes),
+        'arch': make_arch_option(d.embed_dims, d.num_layers),
         'version': d.version,
         'img_size': height if height == width else (height, width),
         'patch_size': d.patch_size,

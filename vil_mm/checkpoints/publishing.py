@@ -8,8 +8,8 @@ from pathlib import Path
 
 import torch
 
+from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.files import whole_file
-from vil_mm.models.pretrained import meta_of, read_checkpoint, state_dict_of
 from vil_mm.version import __version__
 
 KEPT = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')  # of what mmengine notes
@@ -31,9 +31,9 @@ def publish(source: str | Path, target: str | Path) -> Path:
         CheckpointError: The source is no checkpoint.
     """
     content, target = read_checkpoint(str(source)), Path(target)
-    meta = {key: value for key, value in meta_of(content).items() if key in KEPT}
+    meta = {key: value for key, value in find_meta(content).items() if key in KEPT}
     cut = {
-        'state_dict': state_dict_of(content, str(source)),
+        'state_dict': find_state_dict(content, str(source)),
         'meta': {**meta, 'vil_mm_version': __version__},
     }
     buffer = io.BytesIO()

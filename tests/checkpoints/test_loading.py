@@ -12,8 +12,9 @@ from mmengine.registry import MODELS
 from mmengine.runner import load_checkpoint
 from safetensors.torch import load_file
 
+from vil_mm.checkpoints.loading import split_pretrained
+from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.models import VisionLSTM
-from vil_mm.models.pretrained import CheckpointError, read_state_dict, split_pretrained
 
 ARCH = dict(embed_dims=32, num_layers=4)
 
@@ -86,7 +87,7 @@ def test_official_file_has_no_prefix_to_ask_for(tmp_path, prefix: str) -> None:
 
 def test_what_a_backbone_does_not_use_is_said(tmp_path, caplog, monkeypatch) -> None:
     said = []
-    monkeypatch.setattr('vil_mm.models.pretrained.print_log', lambda text, **_: said.append(text))
+    monkeypatch.setattr('vil_mm.checkpoints.loading.print_log', lambda text, **_: said.append(text))
     raw = published.raw_weights(2, 32, 4, patch=4, grid=(4, 5))
     published.write_published(tmp_path / 'vil.th', raw)
     build(tmp_path / 'vil.th', final_norm=False)
