@@ -171,7 +171,7 @@ def _is_own(error: Exception) -> bool:
 
 def read_config(args: argparse.Namespace) -> Config:
     """The config that a command line asks for: ``config`` and as many of the options as it has."""
-    from vil_mm.engine.launch import read_config
+    from vil_mm.runs.reading import read_config
 
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
     return read_config(

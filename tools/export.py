@@ -40,8 +40,8 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from vil_mm.analysis.subject import load_model
     from vil_mm.export import OPSET, channels_of, check_target, deployed, export, form_of
+    from vil_mm.runs.build import load_model
 
     torch.manual_seed(0)
     check_target(args.out, args.format)

@@ -27,9 +27,10 @@ def parser_of() -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from vil_mm.analysis.flops import count_flops, describe
-    from vil_mm.analysis.whole_model import build_model, check_device, default_device
+    from vil_mm.runs.build import build_model
+    from vil_mm.runs.devices import check_device, find_device
 
-    device = args.device or default_device()
+    device = args.device or find_device()
     check_device(device)
     count = count_flops(build_model(read_config(args), device), args.shape, args.form)
     print(describe(count, args.shape, device))

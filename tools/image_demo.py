@@ -50,12 +50,12 @@ def parser_of() -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from vil_mm.apis import ClsInferencer, SegInferencer
-    from vil_mm.apis.classification import is_classifier
     from vil_mm.apis.demo import UnreadableImages, draw_all, plan
+    from vil_mm.runs.tasks import classification, find_task
 
     pairs = plan(args.source, args.out)
     options = {'device': args.device, 'cfg_options': args.cfg_options}
-    if is_classifier(read_config(args)):
+    if find_task(read_config(args)) is classification:
         if args.full_size or args.opacity is not None:
             name = '--full-size' if args.full_size else '--opacity'
             raise ValueError(f'{name} is for segmentation: leave it out for a classifier')

@@ -101,7 +101,7 @@ def check_folder(args: argparse.Namespace) -> int:
 def check_config(args: argparse.Namespace) -> int:
     """Read all data of a config; the exit code where nothing is wrong."""
     from vil_mm.datasets.tree_progress import TreeProgress
-    from vil_mm.engine.data import check_whole, raise_errors
+    from vil_mm.runs.data import check_whole, raise_errors
 
     workers = args.workers or os.cpu_count() or 1
     reports = check_whole(read_config(args), workers=workers, progress=TreeProgress())

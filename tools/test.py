@@ -63,8 +63,9 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.engine.launch import prepare_testing
-    from vil_mm.engine.processes import build_runner, prepare_processes
+    from vil_mm.runs.build import build_runner
+    from vil_mm.runs.distributed import prepare_processes
+    from vil_mm.runs.launch import prepare_testing
 
     with one_line_errors(OSError, ValueError):
         cfg = read_config(args)

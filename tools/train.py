@@ -32,10 +32,11 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.engine.finished import finished
-    from vil_mm.engine.launch import prepare_training
-    from vil_mm.engine.processes import build_runner, prepare_processes
-    from vil_mm.engine.screen import is_first_process
+    from vil_mm.runs.build import build_runner
+    from vil_mm.runs.distributed import prepare_processes
+    from vil_mm.runs.finished import finished
+    from vil_mm.runs.launch import prepare_training
+    from vil_mm.runs.screen import is_first_process
 
     with one_line_errors(OSError, ValueError):
         cfg = read_config(args)

@@ -78,9 +78,10 @@ def _add_common(parser: Parser, shape: bool = True) -> None:
 
 def draw(args: argparse.Namespace) -> Figure:
     from vil_mm.analysis import decay, features
-    from vil_mm.analysis.subject import backbone_of, load_model, read_subjects, weights_note
-    from vil_mm.analysis.whole_model import check_device
+    from vil_mm.analysis.subject import backbone_of, read_subjects, weights_note
     from vil_mm.datasets.images import list_images
+    from vil_mm.runs.build import load_model
+    from vil_mm.runs.devices import check_device
 
     check_device(args.device)
     cfg = read_config(args)
@@ -128,10 +129,11 @@ def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
     from mmengine.utils import track_iter_progress
 
     from vil_mm.analysis import errors
-    from vil_mm.analysis.subject import load_model, weights_note
-    from vil_mm.engine.checks import check_data
-    from vil_mm.engine.data import check_samples
-    from vil_mm.engine.protocols import use_protocol
+    from vil_mm.analysis.subject import weights_note
+    from vil_mm.runs.build import load_model
+    from vil_mm.runs.checks import check_data
+    from vil_mm.runs.data import check_samples
+    from vil_mm.runs.protocols import use_protocol
 
     model = load_model(cfg, args.checkpoint, args.device)
     errors.check_segmentor(model)

@@ -9,9 +9,9 @@ from mmengine.config import Config
 
 from vil_mm.analysis import browse as module
 from vil_mm.analysis.browse import _innermost, _steps, browse
-from vil_mm.analysis.whole_model import build_dataset
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.build import build_dataset
+from vil_mm.runs.reading import read_config
 
 
 @pytest.fixture

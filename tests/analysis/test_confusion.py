@@ -18,7 +18,7 @@ from vil_mm.analysis.confusion import (
     normalise,
     plot_confusion,
 )
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.reading import read_config
 
 MATRIX = np.array([[8, 2, 0], [0, 0, 0], [3, 1, 4]])
 

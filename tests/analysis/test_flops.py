@@ -11,8 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import vil_mm
 from vil_mm.analysis.flop_watch import CELL, CONV, GATES, PATCHES, PROJECTIONS, QKV
 from vil_mm.analysis.flops import Form, count_flops, describe
-from vil_mm.analysis.whole_model import build_model
 from vil_mm.mlstm.cost import choose_form, choose_fused_chunk, flops, fused_cell
+from vil_mm.runs.build import build_model
 
 
 def model_of(name: str, **backbone) -> nn.Module:

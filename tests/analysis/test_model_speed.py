@@ -15,8 +15,8 @@ from vil_mm.analysis.compare import compare_models, plot_comparison, table
 from vil_mm.analysis.flops import count_flops
 from vil_mm.analysis.model_speed import Setting, describe, measure_model
 from vil_mm.analysis.speed import environment, peak_memory, take_turns, timer_of, versions, write
-from vil_mm.analysis.whole_model import build_model
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.build import build_model
+from vil_mm.runs.reading import read_config
 
 
 @pytest.fixture

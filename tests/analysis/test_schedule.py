@@ -18,7 +18,7 @@ from vil_mm.analysis.schedule import (
     relative_difference,
     scheduled_rates,
 )
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.reading import read_config
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vil_mm.analysis.subject import load_model
 from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.build import load_model
+from vil_mm.runs.reading import read_config
 
 
 @pytest.mark.parametrize('prefix', ['', 'module.'])

@@ -18,7 +18,8 @@ from mmseg.structures import SegDataSample
 from torch import Tensor, nn
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine.launch import prepare_training, read_config
+from vil_mm.runs.launch import prepare_training
+from vil_mm.runs.reading import read_config
 
 SIZES = {'t': 192, 's': 384, 'b': 768}
 WIDTHS = {'t': 192, 's': 384, 'b': 384}  # of decoder and auxiliary head

@@ -15,7 +15,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
 from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.engine.checks import check_pretrained
+from vil_mm.runs.checks import check_pretrained
 
 assert mmpretrain.models and mmseg.models  # register what the configs name
 

@@ -2,9 +2,9 @@
 
 import sys
 
-from vil_mm.analysis.whole_model import build_model
-from vil_mm.engine.launch import read_config
 from vil_mm.models import VisionLSTM
+from vil_mm.runs.build import build_model
+from vil_mm.runs.reading import read_config
 
 cfg = read_config(sys.argv[1])
 model = cfg.get('model') or {}

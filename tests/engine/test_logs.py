@@ -1,16 +1,15 @@
-"""Images per second and memory in the log; the backends that log_to adds."""
+"""Images per second and memory in the log."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
 
 import pytest
-from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 from mmengine.registry import LOG_PROCESSORS
 
 from vil_mm.engine import logs
-from vil_mm.engine.logs import peak_resident, use_log_backends
+from vil_mm.engine.logs import peak_resident
 
 SCALARS = {'train/loss': [2.0], 'train/time': [0.5, 1.5], 'train/data_time': [0.1, 0.1]}
 
@@ -63,30 +62,3 @@ def test_memory_on_a_cpu(monkeypatch) -> None:
     tag, line = processor().get_log_after_iter(runner, 1, 'train')
     assert 100 < tag['memory'] <= peak_resident(), 'MiB of a process that has imported PyTorch'
     assert line.endswith(f'memory: {tag["memory"]}')
-
-
-def config(**options) -> Config:
-    visualizer = {'type': 'SegPanelVisualizer', 'vis_backends': [{'type': 'LocalVisBackend'}]}
-    return Config({'visualizer': visualizer, 'work_dir': 'work_dirs/run_7', **options})
-
-
-def test_backends_join_those_of_the_config() -> None:
-    cfg = config(log_to=['tensorboard', 'wandb'])
-    for _ in range(2):  # adds nothing the second time
-        use_log_backends(cfg)
-        kinds = [backend['type'] for backend in cfg.visualizer.vis_backends]
-        assert kinds == ['LocalVisBackend', 'TensorboardVisBackend', 'WandbVisBackend']
-    assert cfg.visualizer.vis_backends[2].init_kwargs.name == 'run_7'
-    for nothing in ({}, {'log_to': []}, {'log_to': None}):
-        use_log_backends(cfg := config(**nothing))
-        assert len(cfg.visualizer.vis_backends) == 1
-
-
-def test_what_cannot_log(monkeypatch) -> None:
-    with pytest.raises(ValueError, match="'clearml' is not known; choose one of tensorboard"):
-        use_log_backends(config(log_to='clearml'))
-    with pytest.raises(ValueError, match='needs a visualizer'):
-        use_log_backends(config(log_to='wandb', visualizer=None))
-    monkeypatch.setattr(logs.importlib.util, 'find_spec', lambda _: None)
-    with pytest.raises(ValueError, match=r'pip install tensorboard, or pip install .vil_mm\[log\]'):
-        use_log_backends(config(log_to='tensorboard'))

@@ -155,8 +155,8 @@ def test_names_that_tools_repeat_are_those_of_the_package() -> None:
     from vil_mm.analysis.browse import MODES
     from vil_mm.analysis.flops import FORMS
     from vil_mm.datasets.layouts import LAYOUTS
-    from vil_mm.engine.precision import PRECISIONS
     from vil_mm.export import FORMATS, PARTS
+    from vil_mm.runs.precision import PRECISIONS
 
     package = {
         'browse_dataset': {'MODES': MODES},

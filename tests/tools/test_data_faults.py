@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import vil_mm
-from vil_mm.engine import launch
+from vil_mm.runs import launch
 
 
 @pytest.fixture

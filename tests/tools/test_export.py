@@ -12,8 +12,8 @@ import torch
 from mmseg.structures import SegDataSample
 
 import vil_mm
-from vil_mm.analysis.subject import load_model
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.build import load_model
+from vil_mm.runs.reading import read_config
 
 ONE_TAP = """
 _base_ = './tiny.py'

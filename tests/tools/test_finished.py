@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.engine.finished import finished
+from vil_mm.runs.finished import finished
 
 
 def files_of(folder: Path) -> dict[Path, float]:

@@ -9,8 +9,9 @@ import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
-from vil_mm.engine.processes import build_runner, prepare_processes
-from vil_mm.engine.screen import FILE_ONLY, ShortFlexibleRunner, shorten_screen
+from vil_mm.runs.build import build_runner
+from vil_mm.runs.distributed import prepare_processes
+from vil_mm.runs.screen import FILE_ONLY, ShortFlexibleRunner, shorten_screen
 
 # what a stranger's log is read for, and what the screen is spared
 DETAILS = ('System environment:', 'optim_wrapper = dict(', 'before_train_iter:', 'paramwise_option')

@@ -17,7 +17,7 @@ import torch
 from mmengine.config import Config
 from mmseg.models import SegTTAModel
 
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.reading import read_config
 
 TOOLS = Path(__file__).resolve().parents[2] / 'tools'
 

@@ -17,13 +17,14 @@ from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from PIL import Image, ImageDraw, ImageFont
 
-from vil_mm.analysis.whole_model import build_dataset, refuse_detection
 from vil_mm.datasets.reading import reader_of
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.captions import LEAST, draw_classes
-from vil_mm.engine.checks import check_data
-from vil_mm.engine.data import check_samples
 from vil_mm.engine.visualizer import SegPanelVisualizer
+from vil_mm.runs.build import build_dataset
+from vil_mm.runs.checks import check_data
+from vil_mm.runs.data import check_samples
+from vil_mm.runs.tasks import refuse_detection
 
 MODES = ('original', 'transformed', 'concat', 'pipeline')
 GAP = 12  # pixels between the pictures of one image

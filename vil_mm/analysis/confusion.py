@@ -21,12 +21,12 @@ from mmpretrain.evaluation import ConfusionMatrix
 
 from vil_mm.analysis.figures import new_figure, save_figure
 from vil_mm.analysis.priors import resize_nearest
-from vil_mm.analysis.whole_model import build_dataset, refuse_detection
 from vil_mm.datasets.checks import mask_loader
-from vil_mm.engine.checks import check_data
-from vil_mm.engine.data import check_samples
-from vil_mm.engine.launch import prepare_testing
-from vil_mm.engine.processes import build_runner
+from vil_mm.runs.build import build_dataset, build_runner
+from vil_mm.runs.checks import check_data
+from vil_mm.runs.data import check_samples
+from vil_mm.runs.launch import prepare_testing
+from vil_mm.runs.tasks import refuse_detection
 
 INCHES_A_CLASS = 0.19
 VALUES_UP_TO = 20  # classes for which numbers fit into the cells

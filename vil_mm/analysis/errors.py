@@ -17,9 +17,10 @@ from torch import nn
 
 from vil_mm.analysis.figures import new_figure
 from vil_mm.analysis.priors import IGNORE_INDEX
-from vil_mm.analysis.whole_model import build_dataset, kind_of
 from vil_mm.datasets.reading import reader_of
 from vil_mm.engine.visualizer import NO_CLASS
+from vil_mm.models.inspection import find_kind
+from vil_mm.runs.build import build_dataset
 
 RIGHT, WRONG, IGNORED = 0, 1, 2
 COLOURS = {'right': (205, 225, 205), 'wrong': (200, 30, 30), NO_CLASS[0]: NO_CLASS[1]}
@@ -63,8 +64,8 @@ def check_segmentor(model: nn.Module) -> None:
     """
     if not hasattr(model, 'decode_head'):
         raise ValueError(
-            f'errors are drawn of segmentation; the config is of a {kind_of(model)}, whose scores '
-            'tools/test.py gives'
+            f'errors are drawn of segmentation; the config is of a {find_kind(model)}, whose '
+            'scores tools/test.py gives'
         )
 
 

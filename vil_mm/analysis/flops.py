@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from vil_mm.analysis.flop_watch import CELL, CONV, GATES, MIXED, QKV, FlopWatch, ScanRun
-from vil_mm.analysis.whole_model import image_channels, kind_of, num_parameters, size_named
+from vil_mm.analysis.inputs import name_size
 from vil_mm.layers.scan import NUM_HEADS
 from vil_mm.mlstm.cost import (
     Form,
@@ -29,6 +29,7 @@ from vil_mm.mlstm.cost import (
     flops,
     fused_cell,
 )
+from vil_mm.models.inspection import count_channels, count_parameters, find_kind
 
 FORMS = ('auto', 'parallel', 'chunkwise', 'fused')
 AUXILIARY = 'auxiliary head'
@@ -97,7 +98,7 @@ def count_flops(model: nn.Module, shape: tuple[int, int], form: str = 'auto') ->
         paper = {**parts, **_total([_definition(scan) for scan in watch.scans])}
         forms = _each_form(watch.scans, running)
     return FlopCount(
-        parts, paper, auxiliary, forms, running, num_parameters(model), sorted(watch.not_counted)
+        parts, paper, auxiliary, forms, running, count_parameters(model), sorted(watch.not_counted)
     )
 
 
@@ -152,10 +153,10 @@ def _run(model: nn.Module, shape: tuple[int, int], watch: FlopWatch) -> None:
     Raises:
         ValueError: It fails.
     """
-    channels, device = image_channels(model), next(model.parameters()).device
+    channels, device = count_channels(model), next(model.parameters()).device
     images = torch.empty(1, channels, *shape, device=device)
-    with size_named(shape), torch.no_grad(), watch:
-        if kind_of(model) == 'classifier':
+    with name_size(shape), torch.no_grad(), watch:
+        if find_kind(model) == 'classifier':
             model(images, mode='tensor')
             return
         features = model.extract_feat(images)

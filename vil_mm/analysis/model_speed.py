@@ -20,18 +20,13 @@ from mmseg.structures import SegDataSample
 from torch import nn
 
 from vil_mm.analysis.flops import count_flops
+from vil_mm.analysis.inputs import make_noise, name_size
 from vil_mm.analysis.speed import Call, Row, device_name, peak_memory, timer_of
-from vil_mm.analysis.subject import load_model
-from vil_mm.analysis.whole_model import (
-    check_device,
-    default_device,
-    kind_of,
-    num_parameters,
-    random_images,
-    scope_of,
-    size_named,
-)
-from vil_mm.engine.precision import use_mixed_precision
+from vil_mm.models.inspection import count_parameters, find_kind
+from vil_mm.runs.build import load_model
+from vil_mm.runs.devices import check_device, find_device
+from vil_mm.runs.precision import use_mixed_precision
+from vil_mm.runs.tasks import registry_scope
 
 WARM_UP = 2  # calls before the first that counts
 
@@ -83,7 +78,7 @@ def read_setting(args: Namespace) -> Setting:
     Raises:
         ValueError: One is out of its range, or there is no such device.
     """
-    device, amp = args.device or default_device(), args.amp
+    device, amp = args.device or find_device(), args.amp
     if amp == 'auto':
         amp = 'float16' if device == 'cuda' else 'bfloat16'
     setting = Setting(device, args.batch_size, args.repeat, args.train_step, amp, args.compile)
@@ -127,7 +122,7 @@ def measure_model(
     if setting.compile:
         model.backbone.compile()
     call = (_training if setting.train_step else _prediction)(model, cfg, shape, setting)
-    with size_named(shape):
+    with name_size(shape):
         for _ in range(WARM_UP):
             call()
     # of its own, so that the timer's 256 MiB on a GPU are gone before memory is taken
@@ -140,7 +135,7 @@ def measure_model(
         'ms_p90': 1e3 * float(np.quantile(times, 0.9)),
         'images_per_s': setting.batch_size / median,
         'peak_MiB': _peak(call, model, setting.device),
-        'parameters': num_parameters(model) / 1e6,
+        'parameters': count_parameters(model) / 1e6,
     }
     if not setting.train_step and not setting.compile:
         row['GMAC'] = count_flops(model, shape).total / 1e9
@@ -180,9 +175,9 @@ def describe(row: Row, setting: Setting) -> str:
 
 
 def _prediction(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Setting) -> Call:
-    images = random_images(model, shape, setting.batch_size, setting.device)
+    images = make_noise(model, shape, setting.batch_size, setting.device)
     mode, samples = 'predict', None
-    if kind_of(model) == 'detector':  # what random weights find depends on chance
+    if find_kind(model) == 'detector':  # what random weights find depends on chance
         sizes = {'img_shape': shape, 'ori_shape': shape, 'batch_input_shape': shape}
         mode, samples = 'tensor', [BaseDataElement(metainfo=sizes) for _ in images]
 
@@ -194,7 +189,7 @@ def _prediction(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: 
 
 
 def _training(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Setting) -> Call:
-    images = random_images(model, shape, setting.batch_size, setting.device)
+    images = make_noise(model, shape, setting.batch_size, setting.device)
     samples = _targets(model, shape, setting)
     options = cfg.get('optim_wrapper') or {'optimizer': {'type': 'AdamW', 'lr': 1e-4}}
     options = Config({'o': options}).o
@@ -204,7 +199,7 @@ def _training(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Se
     logger = MMLogger.get_current_instance()
     level = logger.level
     logger.setLevel('WARNING')  # or a line for each parameter of a group
-    with scope_of(cfg):
+    with registry_scope(cfg):
         optimizer = build_optim_wrapper(model.train(), options)
     logger.setLevel(level)
 
@@ -218,7 +213,7 @@ def _training(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Se
 
 def _targets(model: nn.Module, shape: tuple[int, int], setting: Setting) -> list:
     """Random labels for a batch."""
-    kind, device = kind_of(model), setting.device
+    kind, device = find_kind(model), setting.device
     if kind == 'segmentor':
         head = model.decode_head
         head = head[-1] if isinstance(head, nn.ModuleList) else head

@@ -12,11 +12,9 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from vil_mm.analysis.whole_model import build_model, scope_of
-from vil_mm.checkpoints.matching import load_whole
-from vil_mm.checkpoints.reading import read_state_dict
 from vil_mm.datasets.reading import ImageReader, Look
 from vil_mm.models import VisionLSTM
+from vil_mm.runs.tasks import registry_scope
 
 
 class Subject(NamedTuple):
@@ -25,26 +23,6 @@ class Subject(NamedTuple):
     name: str
     inputs: Tensor  # (1, C, H, W), resized, normalised and padded
     picture: np.ndarray  # (H, W, 3) in [0, 1], RGB: the same without the normalisation
-
-
-def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.Module:
-    """The model of a config with a checkpoint's weights, or with random ones, in evaluation mode.
-
-    Args:
-        cfg: A config of a whole model.
-        checkpoint: A checkpoint of the whole model, or an official file of a classifier; ``None``
-            leaves the weights random.
-        device: 'cpu' or 'cuda'.
-
-    Raises:
-        FileNotFoundError: There is no such checkpoint.
-        ValueError: The config has no model, or the weights do not fit it (``CheckpointError``).
-    """
-    state = None if checkpoint is None else read_state_dict(checkpoint)
-    model = build_model(cfg)
-    if state is not None:
-        load_whole(model, state, checkpoint)
-    return model.to(device).eval()
 
 
 def backbone_of(model: nn.Module) -> VisionLSTM:
@@ -86,7 +64,7 @@ def read_subjects(
         ValueError: A file is no image, or the config has no test pipeline.
     """
     device = next(model.parameters()).device
-    with scope_of(cfg):
+    with registry_scope(cfg):
         pipeline = Compose(_pipeline(cfg, shape))
         reader = ImageReader(pipeline.transforms)
         # read on their own at first: the pipeline's errors do not name the file

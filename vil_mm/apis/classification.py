@@ -8,7 +8,6 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
-from mmengine.config import Config
 from mmengine.dataset import default_collate
 from mmengine.device import get_device
 from mmengine.logging import print_log
@@ -17,13 +16,14 @@ from mmengine.visualization import Visualizer
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 
-from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.captions import draw_classes
-from vil_mm.engine.launch import read_config
 from vil_mm.files import whole_file
+from vil_mm.runs.devices import check_device
+from vil_mm.runs.reading import read_config
+from vil_mm.runs.tasks import classification, find_task
 
 
 class ClsInferencer(ImageInputs, ImageClassificationInferencer):
@@ -68,7 +68,7 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         device = device or get_device()
         check_device(device)
         cfg = read_config(model, options=cfg_options)
-        if not is_classifier(cfg):
+        if find_task(cfg) is not classification:
             raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
         content = None if weights is None else read_checkpoint(str(weights))
         cfg.model.backbone.init_cfg = None
@@ -133,9 +133,3 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
     def collate(self, samples: list[dict]) -> dict:
         """A batch of what the pipeline gave."""
         return default_collate(samples)
-
-
-def is_classifier(cfg: Config) -> bool:
-    """Whether a config is of a classifier, whatever its default scope."""
-    model = cfg.get('model') or {}
-    return 'head' in model and 'backbone' in model and cfg.get('default_scope') != 'mmdet'

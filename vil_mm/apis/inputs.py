@@ -12,9 +12,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
-from vil_mm.analysis.whole_model import image_channels
 from vil_mm.datasets.images import distinct_names, list_images
 from vil_mm.datasets.reading import ImageReader
+from vil_mm.models.inspection import count_channels
 
 Image = str | Path | np.ndarray
 
@@ -105,7 +105,7 @@ class ImageInputs:
 
     @property
     def _channels(self) -> int:
-        return image_channels(self.model)
+        return count_channels(self.model)
 
     def _check_array(self, image: np.ndarray) -> None:
         channels = self.reader.channels or self._channels

@@ -18,14 +18,14 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from vil_mm.analysis.whole_model import check_device
 from vil_mm.apis.inputs import ImageInputs, scope_of_model
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
-from vil_mm.engine.launch import read_config
 from vil_mm.engine.visualizer import default_palette
 from vil_mm.files import whole_file
 from vil_mm.models.segmentors import TiledEncoderDecoder
+from vil_mm.runs.devices import check_device
+from vil_mm.runs.reading import read_config
 
 LEGEND_LINES = 3  # of pictures of one size
 LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
@@ -78,7 +78,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         device = device or get_device()
         check_device(device)
         cfg = read_config(model, options=cfg_options)
-        if not is_segmentor(cfg):
+        if 'decode_head' not in (cfg.get('model') or {}):
             raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
         self.weights = None if weights is None else str(weights)
         self.checkpoint = None if weights is None else read_checkpoint(self.weights)
@@ -226,11 +226,6 @@ class SegInferencer(ImageInputs, MMSegInferencer):
     def collate(self, samples: list[dict]) -> dict:
         """A batch of what the pipeline gave."""
         return pseudo_collate(samples)
-
-
-def is_segmentor(cfg: Config) -> bool:
-    """Whether a config is of a segmentor, whatever its default scope."""
-    return 'decode_head' in (cfg.get('model') or {})
 
 
 def _use_windows(cfg: Config, full_size: bool) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vil_mm.analysis.whole_model import kind_of
 from vil_mm.layers.scan import NUM_HEADS
 from vil_mm.mlstm.cost import Form, choose_form
 from vil_mm.models import VisionLSTM
+from vil_mm.models.inspection import find_kind
 
 PARTS = ('backbone', 'whole')
 
@@ -105,7 +105,7 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
     _check_backbone(model.backbone, shape)
     if part == 'backbone':
         return DeployedBackbone(model.backbone).eval()
-    kind = kind_of(model)
+    kind = find_kind(model)
     if kind == 'segmentor':
         _check_windows(model.test_cfg or {}, shape)
         return DeployedSegmentor(model).eval()

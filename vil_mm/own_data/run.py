@@ -13,9 +13,11 @@ from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
 from vil_mm.analysis.priors import IGNORE_INDEX, Score, prior_scores
-from vil_mm.engine.finished import finished
-from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
-from vil_mm.engine.processes import build_runner, prepare_processes
+from vil_mm.runs.build import build_runner
+from vil_mm.runs.distributed import prepare_processes
+from vil_mm.runs.finished import finished
+from vil_mm.runs.launch import prepare_testing, prepare_training
+from vil_mm.runs.reading import read_config
 
 POSITION = 'position prior'
 NAMES = {'most frequent class': 'always the most frequent class', POSITION: 'by position alone'}

@@ -1,7 +1,7 @@
 """Looks at any data set before a run: its files, some of its images and masks, its labels.
 
 ``check`` checks one data set, ``splits`` compares the training set with the others, and
-``at_loading`` names files that fail in the middle of a run. ``vil_mm.engine.data`` applies all of
+``at_loading`` names files that fail in the middle of a run. ``vil_mm.runs.data`` applies all of
 them to a config.
 """
 

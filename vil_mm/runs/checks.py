@@ -13,10 +13,8 @@ from vil_mm.checkpoints.loading import ask_to_convert
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.datasets import imagenet_wnids
 from vil_mm.datasets.layouts import layout_name
-from vil_mm.engine.detection import DETECTION_PAGE
-from vil_mm.engine.other_backbones import check_other_backbone
-from vil_mm.layers import POOLINGS
-from vil_mm.models.backbones.options import read_arch
+from vil_mm.runs.other_backbones import check_other_backbone
+from vil_mm.runs.tasks.detection import DETECTION_PAGE
 
 DATA_PAGE = 'docs/datasets.md'
 PEERS_PAGE = 'docs/peers.md'
@@ -36,50 +34,6 @@ def check_trains(cfg: Config) -> None:
         raise ValueError(
             f'this config has no {", ".join(missing)}, it only evaluates: python tools/test.py '
             'CONFIG CHECKPOINT'
-        )
-
-
-def check_classifier(cfg: Config) -> None:
-    """Fail if options of a ViL classifier that stand in several places do not agree.
-
-    Raises:
-        ValueError: Names both places.
-    """
-    model = cfg.model
-    if model.get('type') == 'ImageClassifier' and model.backbone.get('type') == 'VisionLSTM':
-        if model.get('head', {}).get('type') == 'LinearClsHead':
-            _check_width(model.backbone, model.head)
-        if (model.get('train_cfg') or {}).get('augments'):
-            _check_mixing(cfg)
-
-
-def _check_width(backbone: ConfigDict, head: ConfigDict) -> None:
-    arch, out_type = backbone.get('arch', 'tiny'), backbone.get('out_type', 'featmap')
-    if out_type not in POOLINGS:
-        raise ValueError(
-            f'model.backbone.out_type={out_type!r} does not pool, which a LinearClsHead needs; '
-            f'choose one of {", ".join(POOLINGS)}'
-        )
-    width = POOLINGS[out_type] * read_arch(arch)[0]
-    if head.in_channels != width:
-        raise ValueError(
-            f'model.head.in_channels={head.in_channels}, but model.backbone with arch={arch!r} and '
-            f'out_type={out_type!r} gives {width} channels'
-        )
-
-
-def _check_mixing(cfg: Config) -> None:
-    wanted, given = cfg.model.head.num_classes, cfg.get('data_preprocessor', {}).get('num_classes')
-    if wanted != given:
-        raise ValueError(
-            f'model.head.num_classes={wanted}, but data_preprocessor.num_classes={given}: targets '
-            'are mixed as vectors of that length, so both have to be the same'
-        )
-    batch_size = (cfg.get('train_dataloader') or {}).get('batch_size', 2)
-    if batch_size % 2 and 'Reversed' in str(cfg.model.train_cfg.augments):
-        raise ValueError(
-            f'train_dataloader.batch_size={batch_size}: images are mixed in pairs, so the batch of '
-            'a process has to be even'
         )
 
 

@@ -8,8 +8,8 @@ import pytest
 from mmengine.config import Config
 
 import vil_mm
-from vil_mm.engine.launch import read_config
-from vil_mm.engine.spelling import check_spelling
+from vil_mm.runs.reading import read_config
+from vil_mm.runs.spelling import check_spelling
 
 PATHS = sorted(vil_mm.CONFIG_DIR.rglob('[!_]*.py'))
 CAMVID = vil_mm.CONFIG_DIR / 'upernet_vil_t_camvid_cpu.py'

@@ -1,4 +1,4 @@
-"""The runner that a config asks for, in one process or several.
+"""The processes of a run: its strategy is checked, and they are connected.
 
 mmengine starts the processes' connection itself, but calls CUDA on the way. Here a run on CPUs is
 connected before (gloo), which mmengine then finds done; on a GPU everything is left to mmengine.
@@ -13,12 +13,9 @@ from importlib.util import find_spec
 
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.registry import RUNNERS
-from mmengine.runner import FlexibleRunner, Runner
 from torch import distributed
 
-from vil_mm.engine.data import NameFilesHook
-from vil_mm.engine.screen import ShortFlexibleRunner, ShortRunner, is_first_process
+from vil_mm.runs.screen import is_first_process
 
 _ONE_PROCESS = ('SingleDeviceStrategy',)
 
@@ -35,18 +32,6 @@ def prepare_processes(cfg: Config) -> None:
     join_processes(cfg)
     if not is_first_process(cfg):
         warnings.simplefilter('ignore')
-
-
-def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names.
-
-    Those of mmengine show less on the screen than they log, see ``screen.py``.
-    """
-    kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
-    shorter = {Runner: ShortRunner, FlexibleRunner: ShortFlexibleRunner}
-    runner = shorter.get(kind, kind).from_cfg(cfg)
-    runner.register_hook(NameFilesHook())
-    return runner
 
 
 def check_strategy(cfg: Config) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import Config
 
-from vil_mm.engine.loaders import check_lengths, settle_loaders
+from vil_mm.runs.loaders import check_lengths, settle_loaders
 
 
 def config(**options: object) -> Config:

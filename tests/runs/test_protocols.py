@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine.launch import prepare_testing, read_config
-from vil_mm.engine.protocols import use_protocol
+from vil_mm.runs.launch import prepare_testing
+from vil_mm.runs.protocols import use_protocol
+from vil_mm.runs.reading import read_config
 
 ADE20K = str(CONFIG_DIR / 'upernet_vil_t_512x512_ade20k.py')
 MEAN = torch.tensor([123.675, 116.28, 103.53]).view(3, 1, 1)

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import ConfigDict
 
 from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.engine.other_backbones import check_other_backbone
+from vil_mm.runs.other_backbones import check_other_backbone
 
 
 @pytest.mark.parametrize('kind', ['SwinTransformer', 'mmseg.MixVisionTransformer'])

@@ -9,8 +9,9 @@ import torch
 from mmengine.config import Config
 from torch import distributed
 
-from vil_mm.engine import processes
-from vil_mm.engine.processes import build_runner, check_strategy, join_processes
+from vil_mm.runs import distributed as processes
+from vil_mm.runs.build import build_runner
+from vil_mm.runs.distributed import check_strategy, join_processes
 
 GLOO = {'dist_cfg': {'backend': 'gloo'}}
 

@@ -13,8 +13,8 @@ from PIL import Image
 from vil_mm import CONFIG_DIR
 from vil_mm.datasets import DatasetError
 from vil_mm.datasets.checks import SAMPLE, pairs
-from vil_mm.engine.data import check_samples, check_whole, expectations, look_at_data
-from vil_mm.engine.launch import read_config
+from vil_mm.runs.data import check_samples, check_whole, expectations, look_at_data
+from vil_mm.runs.reading import read_config
 
 
 def at(config: str, root: Path) -> Config:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from vil_mm.engine.option_names import RUN_KEYS, Names, is_wrong, names_in, type_name
+from vil_mm.runs.option_names import RUN_KEYS, Names, is_wrong, names_in, type_name
 
 DELETE = '_delete_'  # mmengine's word: replace a dict, do not merge into it
 SHOWN = 4  # places that a message lists

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from mmengine.config import ConfigDict
 
-from vil_mm.engine.precision import use_mixed_precision
+from vil_mm.runs.precision import use_mixed_precision
 
 
 @pytest.fixture(params=[True, False], ids=['gpu', 'cpu'])

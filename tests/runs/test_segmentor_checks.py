@@ -9,8 +9,8 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine.segmentor_checks import check_segmentor, classes_of
-from vil_mm.engine.validation_checks import check_normalisation, check_save_best
+from vil_mm.runs.segmentor_checks import check_segmentor, classes_of
+from vil_mm.runs.validation_checks import check_normalisation, check_save_best
 
 DECODE, AUX = 'model.decode_head', 'model.auxiliary_head'
 TRAINING = [path for path in sorted(CONFIG_DIR.rglob('*.py')) if '_base_' not in path.parts]

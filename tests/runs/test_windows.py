@@ -8,7 +8,9 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from vil_mm.engine.launch import _training_size, prepare_testing, read_config
+from vil_mm.runs.launch import prepare_testing
+from vil_mm.runs.reading import read_config
+from vil_mm.runs.windows import find_training_size
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_a_config_without_windows(cfg, weights) -> None:
 )
 def test_windows_of_the_training(name: str, sides: str) -> None:
     cfg = read_config(name, options={'model.test_cfg': {'_delete_': True, 'mode': 'whole'}})
-    assert ','.join(map(str, _training_size(cfg))) == sides
+    assert ','.join(map(str, find_training_size(cfg))) == sides
 
 
 def test_another_segmentor(cfg, weights) -> None:

@@ -10,8 +10,8 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import DATASETS
 from torch.optim import AdamW
 
-from vil_mm.engine.launch import read_config
-from vil_mm.engine.option_names import RUN_KEYS, option_names
+from vil_mm.runs.option_names import RUN_KEYS, option_names
+from vil_mm.runs.reading import read_config
 
 DRAWN = 'upernet_vil_t_drawn'
 ADE20K = 'upernet_vil_t_512x512_ade20k'
@@ -218,7 +218,7 @@ FAMILIES = [
 @pytest.mark.parametrize('name', FAMILIES)
 def test_every_key_of_a_config_is_known(name: str) -> None:
     """What stands in our configs may be set: leaf by leaf it passes as a new key would."""
-    from vil_mm.engine.option_names import is_wrong, names_in
+    from vil_mm.runs.option_names import is_wrong, names_in
 
     cfg = read_config(name)
     wrong = []

@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from vil_mm import CONFIG_DIR
 from vil_mm.datasets import imagenet_wnids
-from vil_mm.engine.checks import check_classifier, check_data, check_trains
+from vil_mm.runs.checks import check_data, check_trains
+from vil_mm.runs.tasks import classification
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def cfg() -> Config:
 @pytest.mark.parametrize('path', sorted(CONFIG_DIR.glob('*.py')), ids=lambda path: path.stem)
 def test_every_config_passes_its_checks(path: Path) -> None:
     cfg = Config.fromfile(path)
-    check_classifier(cfg)
+    classification.check(cfg)
     if path.stem.endswith('_eval'):
         with pytest.raises(ValueError, match=r'only evaluates: python tools/test\.py'):
             check_trains(cfg)
@@ -42,13 +43,13 @@ def test_every_config_passes_its_checks(path: Path) -> None:
 def test_classifier_options_that_do_not_agree(cfg, options: dict, words: str) -> None:
     cfg.merge_from_dict(options)
     with pytest.raises(ValueError, match=words):
-        check_classifier(cfg)
+        classification.check(cfg)
 
 
 def test_unmixed_classifier_may_have_any_batch(cfg) -> None:
     cfg.model.train_cfg = None
     cfg.merge_from_dict({'train_dataloader.batch_size': 3, 'model.head.num_classes': 7})
-    check_classifier(cfg)
+    classification.check(cfg)
 
 
 class TestImageNetFolders:

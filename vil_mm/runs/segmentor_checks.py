@@ -16,9 +16,9 @@ from mmengine.registry import DefaultScope, Registry
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from mmseg.registry import DATASETS, MODELS
 
-from vil_mm.engine.class_weights import check_class_weight
-from vil_mm.engine.validation_checks import check_windows
 from vil_mm.models.backbones.options import read_arch, read_out_indices
+from vil_mm.runs.class_weights import check_class_weight
+from vil_mm.runs.validation_checks import check_windows
 
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
 WEIGHTED = ('CrossEntropyLoss', 'OhemCrossEntropy', 'LovaszLoss', 'TverskyLoss')

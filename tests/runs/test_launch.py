@@ -13,9 +13,10 @@ from mmengine.runner import Runner
 
 from vil_mm import CONFIG_DIR
 from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.engine.checks import CHECKPOINT_PAGE, DATA_PAGE, check_checkpoint, check_data
-from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
 from vil_mm.models import VisionLSTM
+from vil_mm.runs.checks import CHECKPOINT_PAGE, DATA_PAGE, check_checkpoint, check_data
+from vil_mm.runs.launch import prepare_testing, prepare_training
+from vil_mm.runs.reading import read_config
 
 ADE20K = str(CONFIG_DIR / 'upernet_vil_t_512x512_ade20k.py')
 

@@ -1,4 +1,4 @@
-"""What runs of mmdetection's detectors need beyond those of segmentors and classifiers."""
+"""What runs of mmdetection's detectors need beyond those of every task."""
 
 from __future__ import annotations
 
@@ -7,13 +7,29 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vil_mm.runs.tasks.drawing import use_picture_hook as draw_predictions
+
+__all__ = [
+    'DETECTION_PAGE', 'SCOPE', 'check', 'check_detection', 'draw_predictions', 'prepare',
+    'use_own_annotations', 'write_predictions',
+]  # fmt: skip
+
 SCOPE = 'mmdet'
 DETECTION_PAGE = 'docs/other_tasks.md'
 
 
-def is_detection(cfg: Config) -> bool:
-    """Whether a config is for mmdetection."""
-    return cfg.get('default_scope') == SCOPE
+def prepare(cfg: Config, *splits: str) -> None:
+    """Fail without mmdetection; let metrics read the annotations of the data they judge, in place.
+
+    Raises:
+        ValueError: A package is missing.
+    """
+    check_detection(cfg)
+    use_own_annotations(cfg, *splits)
+
+
+def check(cfg: Config, *splits: str) -> None:
+    """There is nothing to check."""
 
 
 def check_detection(cfg: Config) -> None:
@@ -48,7 +64,7 @@ def use_own_annotations(cfg: Config, *splits: str) -> None:
             metric.ann_file = str(Path(dataset.get('data_root') or '', dataset.ann_file))
 
 
-def write_detections(cfg: Config, folder: str) -> None:
+def write_predictions(cfg: Config, folder: str) -> None:
     """Let a test write ``predictions.bbox.json`` and ``predictions.segm.json``, in place.
 
     The second where there are masks. They are COCO's lists of results, boxes as (x, y, width,

@@ -12,8 +12,8 @@ from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.runner import FlexibleRunner, Runner
 
-from vil_mm.engine.parts import NamedParts
 from vil_mm.quiet import without_lines
+from vil_mm.runs.parts import NamedParts
 
 # beginnings of mmengine's messages, and of our own tables, that are for the log file alone
 FILE_ONLY = (

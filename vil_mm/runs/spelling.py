@@ -10,7 +10,7 @@ import mmengine.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 
-from vil_mm.engine.option_names import classes_of_type, is_wrong, names_in
+from vil_mm.runs.option_names import classes_of_type, is_wrong, names_in
 
 PLACES = (
     'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator',

@@ -12,10 +12,12 @@ from mmengine.config import Config
 from torch import nn
 
 from vil_mm import CONFIG_DIR
-from vil_mm.engine import detection, launch
-from vil_mm.engine.detection import check_detection, use_own_annotations
 from vil_mm.engine.float_outputs_hook import float_outputs
-from vil_mm.engine.launch import prepare_testing, prepare_training, read_config
+from vil_mm.runs import launch
+from vil_mm.runs.launch import prepare_testing, prepare_training
+from vil_mm.runs.reading import read_config
+from vil_mm.runs.tasks import detection
+from vil_mm.runs.tasks.detection import check_detection, use_own_annotations
 
 CONFIG = str(CONFIG_DIR / 'det' / 'mask_rcnn_vil_t_coco_cpu.py')
 

@@ -16,7 +16,7 @@ def use_protocol(cfg: Config, name: str | None = None, *, tta: bool = False) -> 
     ``<protocol>/mIoU`` or ``<protocol>_tta/mIoU``.
 
     Args:
-        cfg: What :func:`vil_mm.engine.launch.read_config` returned.
+        cfg: What :func:`vil_mm.runs.reading.read_config` returned.
         name: One of the config's protocols; None for :data:`DEFAULT_PROTOCOL`.
         tta: Whether test-time augmentation is asked for. It is switched on elsewhere, from the
             ``tta_pipeline`` and ``tta_model`` that are set here.

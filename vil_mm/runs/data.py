@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import BaseDataset
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS, DefaultScope
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from vil_mm.datasets import DatasetError
@@ -22,9 +22,9 @@ from vil_mm.datasets.checks import (
     check_splits,
     name_files,
 )
-from vil_mm.engine.checks import check_data, innermost
-from vil_mm.engine.detection import check_detection, is_detection
-from vil_mm.engine.screen import is_first_process
+from vil_mm.runs.checks import check_data, innermost
+from vil_mm.runs.screen import is_first_process
+from vil_mm.runs.tasks import find_task, registry_scope
 
 
 def check_samples(cfg: Config, *splits: str) -> None:
@@ -104,8 +104,7 @@ def check_whole(
         DatasetError: A data set cannot be built.
         ValueError: The config has no data, or is for mmdetection, which is missing.
     """
-    if is_detection(cfg):
-        check_detection(cfg)
+    find_task(cfg).prepare(cfg)
     splits = [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
     if not splits:
         raise ValueError(f'{cfg.filename}: no data, it has neither of train, val, test_dataloader')
@@ -133,7 +132,7 @@ def _channels(cfg: Config, model: ConfigDict) -> int | None:
 
 def _built(cfg: Config, split: str) -> Iterator[BaseDataset]:
     """The data sets of a split, out of their wrappers, with their lists in memory."""
-    with DefaultScope.overwrite_default_scope(cfg.get('default_scope', 'mmseg')):
+    with registry_scope(cfg):
         for spec in innermost(cfg[f'{split}_dataloader'].dataset):
             try:
                 dataset = DATASETS.build({**spec, 'lazy_init': True})

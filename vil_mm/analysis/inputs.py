@@ -1,0 +1,32 @@
+"""Inputs of a model that is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from vil_mm.models.inspection import count_channels
+
+
+def make_noise(model: nn.Module, shape: tuple[int, int], batch_size: int, device: str) -> Tensor:
+    """Normal noise ``(B, C, H, W)`` for a model, as images are once they are normalised."""
+    return torch.randn(batch_size, count_channels(model), *shape, device=device)
+
+
+@contextmanager
+def name_size(shape: tuple[int, int]) -> Iterator[None]:
+    """What fails because a model does not run at a size says so in one line.
+
+    Raises:
+        ValueError: In place of what is raised inside; lack of a GPU's memory stays what it is.
+    """
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f'the model does not run at {shape[0]} x {shape[1]}: {line}') from error

@@ -1,0 +1,1 @@
+"""From a config and options to a run: reading, checks, tasks, and what is built."""

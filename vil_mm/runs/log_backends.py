@@ -1,0 +1,41 @@
+"""Where a training logs to, beside its file: TensorBoard and Weights & Biases."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+from mmengine.config import Config
+
+# name in a config -> backend of mmengine's visualizer, package that it needs
+BACKENDS = {
+    'tensorboard': ('TensorboardVisBackend', 'tensorboard'),
+    'wandb': ('WandbVisBackend', 'wandb'),
+}
+
+
+def use_log_backends(cfg: Config) -> None:
+    """Let a run log to what the config's ``log_to`` names, in place, beside what it has.
+
+    ``log_to`` is 'tensorboard', 'wandb' or a list of them. A Weights & Biases run gets the name of
+    the work dir.
+
+    Raises:
+        ValueError: A name is not known, its package is not installed, or there is no visualizer.
+    """
+    names = cfg.get('log_to') or []
+    for name in [names] if isinstance(names, str) else names:
+        if name not in BACKENDS:
+            raise ValueError(f'log_to={name!r} is not known; choose one of {", ".join(BACKENDS)}')
+        kind, package = BACKENDS[name]
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(
+                f'log_to={name!r} needs the package {package}: pip install {package}, or pip '
+                "install 'vil_mm[log]'"
+            )
+        if not cfg.get('visualizer'):
+            raise ValueError(f'log_to={name!r} needs a visualizer in the config, which has none')
+        backends = cfg.visualizer.setdefault('vis_backends', [])
+        if kind not in [backend.get('type') for backend in backends]:
+            options = {'init_kwargs': {'name': Path(cfg.work_dir).name}} if name == 'wandb' else {}
+            cfg.visualizer.vis_backends = [*backends, {'type': kind, **options}]

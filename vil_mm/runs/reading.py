@@ -1,0 +1,52 @@
+"""Read a config and its overrides."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mmengine.config import Config
+
+from vil_mm.runs.overrides import lost_data_root, merge_overrides
+from vil_mm.zoo import find_config
+
+
+def read_config(
+    path: str | Path,
+    *,
+    work_dir: str | None = None,
+    launcher: str = 'none',
+    options: dict | None = None,
+) -> Config:
+    """Read a config file, merge overrides and settle the folder that the run writes to.
+
+    Args:
+        path: The config file, or the name of a model of the zoo.
+        work_dir: Folder to write to; by default the config's own or ``work_dirs/<config name>``.
+        launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
+        options: Overrides, as ``{'optim_wrapper.optimizer.lr': 1e-4}``.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        ValueError: It is no config, no model has that name, or an override does not fit it.
+    """
+    path = str(find_config(path))
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is a program, which may fail in any way
+        raise ValueError(f'{path} cannot be read as a config: {_first_line(error)}') from error
+    if lost := lost_data_root(cfg):
+        print(f'warning: {path}: {lost}', file=sys.stderr)
+    cfg.launcher = launcher
+    try:
+        merge_overrides(cfg, options or {})
+    except ValueError as error:
+        raise ValueError(f'an override does not fit {path}: {error}') from error
+    except (AttributeError, KeyError, TypeError, IndexError) as error:
+        raise ValueError(f'an override does not fit {path}: {_first_line(error)}') from error
+    cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
+    return cfg
+
+
+def _first_line(error: Exception) -> str:
+    return f'{type(error).__name__}: {error}'.strip().splitlines()[0]

@@ -1,0 +1,27 @@
+"""What runs of mmsegmentation's segmentors need beyond those of every task."""
+
+from __future__ import annotations
+
+from mmengine.config import Config
+
+from vil_mm.runs.segmentor_checks import check_segmentor as check
+from vil_mm.runs.tasks.drawing import use_picture_hook as draw_predictions
+
+__all__ = ['SCOPE', 'check', 'draw_predictions', 'prepare', 'write_predictions']
+
+SCOPE = 'mmseg'
+
+
+def prepare(cfg: Config, *splits: str) -> None:
+    """There is nothing to settle."""
+
+
+def write_predictions(cfg: Config, folder: str) -> None:
+    """Let a test write label maps (PNG), in place.
+
+    Raises:
+        ValueError: The config has several evaluators.
+    """
+    if not isinstance(cfg.test_evaluator, dict):
+        raise ValueError('--out works with one test_evaluator, not with a list of them')
+    cfg.test_evaluator.update(output_dir=folder, keep_results=True)

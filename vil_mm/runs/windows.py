@@ -1,0 +1,51 @@
+"""Ways to predict that a test asks for: windows with bounded memory, test-time augmentation."""
+
+from __future__ import annotations
+
+from mmengine.config import Config, ConfigDict
+
+
+def use_tiles(cfg: Config) -> None:
+    """Predict by windows whose logits are held for a band of rows only, in place.
+
+    Raises:
+        ValueError: The model is no ``EncoderDecoder``, or has no windows.
+    """
+    model, test_cfg = cfg.model, cfg.model.get('test_cfg') or {}
+    if model.type.removeprefix('mmseg.') not in ('EncoderDecoder', 'TiledEncoderDecoder'):
+        raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
+    if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
+        height, width = crop = find_training_size(cfg)
+        y, x = (max(1, round(2 * side / 3)) for side in crop)
+        raise ValueError(
+            f'--tiled: model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; '
+            f'those of the size of the training would be --cfg-options '
+            f'model.test_cfg.crop_size={height},{width} model.test_cfg.stride={y},{x}'
+        )
+    model.type, test_cfg.mode = 'TiledEncoderDecoder', 'tiled'
+
+
+def find_training_size(cfg: Config) -> tuple[int, int]:
+    """Height and width of the images that a segmentor was trained on, as far as its config says."""
+    dataset = (cfg.get('train_dataloader') or {}).get('dataset', {})
+    crops = [x.crop_size for x in dataset.get('pipeline', []) if x.get('type') == 'RandomCrop']
+    padded = (cfg.model.get('data_preprocessor') or {}).get('size')
+    size = next((x for x in (*crops, padded, cfg.model.backbone.get('img_size')) if x), 512)
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def use_tta(cfg: Config) -> None:
+    """Test by the config's ``tta_pipeline`` and ``tta_model``, in place.
+
+    Raises:
+        ValueError: There is no ``tta_pipeline``, or the model predicts in tiles.
+    """
+    if 'tta_pipeline' not in cfg:
+        raise ValueError('--tta: the config has no tta_pipeline')
+    if (cfg.model.get('test_cfg') or {}).get('mode') == 'tiled':
+        raise ValueError(
+            "--tta adds up logits of passes, which model.test_cfg.mode='tiled' does not keep; "
+            "use mode='slide'"
+        )
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.model = ConfigDict(**cfg.get('tta_model', {'type': 'SegTTAModel'}), module=cfg.model)
