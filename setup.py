@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent
 INSTALL_REQUIRES = [
     'torch>=2.7',  # the first with torch.compiler.is_exporting (mlstm/chunkwise.py)
     'tifffile',  # TIFF of any number of bands: OpenCV and Pillow lose or refuse all but some
-    'numpy',  # images and label maps of datasets/ and analysis/
+    'numpy',  # images and label maps of datasets/, measure/ and pictures/
 ]
 
 LINUX_TRITON = 'triton; sys_platform == "linux"'  # there are no builds for other systems

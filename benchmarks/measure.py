@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, bounds, results and plots; vil_mm.analysis.speed measures."""
+"""What the benchmarks share: options, bounds, results and plots; vil_mm.measure.speed measures."""
 
 from __future__ import annotations
 
@@ -10,17 +10,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vil_mm.analysis.speed import (  # noqa: F401  benchmarks name all of it measure.X
-    Call,
+from vil_mm.measure.speed import (
     Row,
     environment,
-    held_memory,
-    peak_memory,
-    print_row,
-    reason_kept,
     take_turns,
-    total_memory,
-    versions,
     write,
 )
 from vil_mm.mlstm.cost import H200, Device

@@ -32,7 +32,7 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.curves import plot_runs
+    from vil_mm.pictures.curves import plot_runs
 
     alone = len(args.json_logs) == 1 and Path(args.json_logs[0]).is_dir()
     out = args.out or Path(args.json_logs[0] if alone else '.', 'curves.png')

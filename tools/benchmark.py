@@ -24,12 +24,12 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     from mmengine.utils import track_iter_progress
 
-    from vil_mm.analysis.model_speed import describe, measure_model, read_setting
+    from vil_mm.measure.model_speed import format_row, measure_model, read_setting
 
     setting = read_setting(args)
     cfg = read_config(args)
     row = measure_model(cfg, args.shape, setting, args.checkpoint, track_iter_progress)
-    print(describe(row, setting))
+    print(format_row(row, setting))
 
 
 if __name__ == '__main__':

@@ -31,8 +31,8 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.browse import browse
-    from vil_mm.analysis.progress import LazyBar
+    from vil_mm.pictures.browse import browse
+    from vil_mm.progress import LazyBar
 
     files = browse(
         read_config(args),

@@ -117,7 +117,7 @@ def run_parser(description: str) -> Parser:
 
 
 def add_speed_options(parser: Parser) -> None:
-    """Those of ``vil_mm.analysis.model_speed.Setting``, and ``--cfg-options``."""
+    """Those of ``vil_mm.measure.model_speed.Setting``, and ``--cfg-options``."""
     parser.add_device()
     parser.add_argument('--batch-size', type=positive, default=1, help='images a call')
     parser.add_argument('--repeat', type=positive, default=20, help='calls that count')

@@ -33,9 +33,9 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     from mmengine.utils import ProgressBar
 
-    from vil_mm.analysis.compare import compare_models, plot_comparison, table
-    from vil_mm.analysis.model_speed import read_setting
-    from vil_mm.analysis.speed import environment, write
+    from vil_mm.measure.compare import compare_models, plot_comparison, table
+    from vil_mm.measure.model_speed import read_setting
+    from vil_mm.measure.speed import environment, write
 
     setting, out = read_setting(args), Path(args.out)
     configs = {

@@ -35,12 +35,12 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     import mmengine
 
-    from vil_mm.analysis.confusion import check_cmap, confusion_of, most_confused, plot_confusion
-    from vil_mm.analysis.progress import LazyBar
+    from vil_mm.pictures.confusion import check_cmap, count_confusion, most_confused, plot_confusion
+    from vil_mm.progress import LazyBar
 
     out = args.show_path or Path(f'{Path(args.config).stem}_confusion.png')
     check_cmap(args.cmap)  # before a long test
-    matrix, classes = confusion_of(read_config(args), args.ckpt_or_result, LazyBar())
+    matrix, classes = count_confusion(read_config(args), args.ckpt_or_result, LazyBar())
     plot_confusion(
         matrix, classes, out,
         title=args.title or f'{Path(args.config).stem}, {_name(args.ckpt_or_result)}',

@@ -94,9 +94,9 @@ def patches(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.progress import LazyBar
     from vil_mm.own_data import Wishes, prepare
     from vil_mm.own_data.run import evaluate, ready_to_train
+    from vil_mm.progress import LazyBar
     from vil_mm.runs.build import build_runner
 
     wishes = Wishes(

@@ -26,14 +26,14 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.flops import count_flops, describe
+    from vil_mm.measure.flops import count_flops, format_count
     from vil_mm.runs.build import build_model
     from vil_mm.runs.devices import check_device, find_device
 
     device = args.device or find_device()
     check_device(device)
     count = count_flops(build_model(read_config(args), device), args.shape, args.form)
-    print(describe(count, args.shape, device))
+    print(format_count(count, args.shape, device))
 
 
 if __name__ == '__main__':

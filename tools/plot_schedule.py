@@ -17,7 +17,7 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.schedule import plot_schedule
+    from vil_mm.pictures.schedule import plot_schedule
 
     out = args.out or Path(f'{Path(args.config).stem}_schedule.png')
     difference = plot_schedule(read_config(args), out)

@@ -24,7 +24,12 @@ from command_line import (
     read_config,
 )
 
-LAYOUTS = ('ade20k', 'camvid', 'cityscapes', 'imagenet')  # those of vil_mm.datasets.layouts
+KNOWN_SETS = (
+    'ade20k',
+    'camvid',
+    'cityscapes',
+    'imagenet',
+)  # those of vil_mm.datasets.checks.known_sets
 
 
 def parser_of() -> Parser:
@@ -32,7 +37,7 @@ def parser_of() -> Parser:
     parser.add_argument(
         'name',
         metavar='CONFIG|SET',
-        help=f'config file, or name of a model of the zoo; with --check {", ".join(LAYOUTS)}',
+        help=f'config file, or name of a model of the zoo; with --check {", ".join(KNOWN_SETS)}',
     )
     parser.add_argument('--check', type=existing('folder'), metavar='ROOT', help='folder of a SET')
     parser.add_argument(
@@ -69,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
 def settle(args: argparse.Namespace) -> None:
     """Fail if arguments do not go together; find the config."""
     if args.check:
-        if args.name not in LAYOUTS:
-            raise Refusal(f'--check takes one of {", ".join(LAYOUTS)}, got {args.name!r}')
+        if args.name not in KNOWN_SETS:
+            raise Refusal(f'--check takes one of {", ".join(KNOWN_SETS)}, got {args.name!r}')
         if args.cfg_options:
             raise Refusal('--cfg-options goes with a config, not with --check')
         return
-    if args.name in LAYOUTS:
+    if args.name in KNOWN_SETS:
         raise Refusal(f'{args.name} is a data set: add --check ROOT, or name a config')
     if args.quick or args.any_count:
         raise Refusal('--quick and --any-count go with --check ROOT')
@@ -83,8 +88,8 @@ def settle(args: argparse.Namespace) -> None:
 
 def check_folder(args: argparse.Namespace) -> int:
     """Compare a folder with the set that it should be; the exit code."""
-    from vil_mm.datasets.tree_check import check_tree
-    from vil_mm.datasets.tree_progress import TreeProgress
+    from vil_mm.datasets.checks.tree import check_tree
+    from vil_mm.datasets.checks.tree_progress import TreeProgress
 
     report = check_tree(
         args.name,
@@ -100,7 +105,7 @@ def check_folder(args: argparse.Namespace) -> int:
 
 def check_config(args: argparse.Namespace) -> int:
     """Read all data of a config; the exit code where nothing is wrong."""
-    from vil_mm.datasets.tree_progress import TreeProgress
+    from vil_mm.datasets.checks.tree_progress import TreeProgress
     from vil_mm.runs.data import check_whole, raise_errors
 
     workers = args.workers or os.cpu_count() or 1

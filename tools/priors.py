@@ -23,8 +23,8 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.linear import linear_scores
-    from vil_mm.analysis.priors import prior_scores
+    from vil_mm.measure.linear import linear_scores
+    from vil_mm.measure.priors import prior_scores
     from vil_mm.runs.checks import check_data
     from vil_mm.runs.data import check_samples
 

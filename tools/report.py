@@ -20,9 +20,9 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.analysis.report import report
+    from vil_mm.measure.summary import summarize_run
 
-    print(report(read_config(args), args.run_dir))
+    print(summarize_run(read_config(args), args.run_dir))
 
 
 if __name__ == '__main__':

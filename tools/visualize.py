@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from mmengine.config import Config
 
-    from vil_mm.analysis.subject import Subject
+    from vil_mm.pictures.samples import Sample
 
 
 def parser_of() -> Parser:
@@ -77,9 +77,9 @@ def _add_common(parser: Parser, shape: bool = True) -> None:
 
 
 def draw(args: argparse.Namespace) -> Figure:
-    from vil_mm.analysis import decay, features
-    from vil_mm.analysis.subject import backbone_of, read_subjects, weights_note
     from vil_mm.datasets.images import list_images
+    from vil_mm.pictures import decay, features
+    from vil_mm.pictures.samples import describe_weights, find_backbone, read_samples
     from vil_mm.runs.build import load_model
     from vil_mm.runs.devices import check_device
 
@@ -89,47 +89,47 @@ def draw(args: argparse.Namespace) -> Figure:
         return draw_errors(args, cfg)
     paths = list_images(args.images)[: getattr(args, 'max_images', 1)]
     model = load_model(cfg, args.checkpoint, args.device)
-    backbone = backbone_of(model)
+    backbone = find_backbone(model)
     shape = args.shape
     if args.what == 'receptive-field' and shape is None:
         grid, patch = backbone.pos_embed.embed.shape[1:3], backbone.patch_embed.patch_size
         shape = (grid[0] * patch, grid[1] * patch)
-    subjects = read_subjects(model, cfg, paths, shape)
-    title = f'{Path(args.config).name}, {weights_note(args.checkpoint)}'
+    samples = read_samples(model, cfg, paths, shape)
+    title = f'{Path(args.config).name}, {describe_weights(args.checkpoint)}'
     if args.what == 'features':
         blocks = [block - 1 for block in args.blocks] if args.blocks else None
-        return features.draw_features(backbone, subjects, title, blocks)
+        return features.draw_features(backbone, samples, title, blocks)
     if args.what == 'decay':
         token = tuple(args.token) if args.token else None
-        gates = decay.read_gates(backbone, subjects[0].inputs)
-        return decay.draw_decay(gates, subjects[0], title, token)
-    return draw_fields(args, backbone, subjects, title)
+        gates = decay.read_gates(backbone, samples[0].inputs)
+        return decay.draw_decay(gates, samples[0], title, token)
+    return draw_fields(args, backbone, samples, title)
 
 
-def draw_fields(args: argparse.Namespace, backbone, subjects: list[Subject], title: str) -> Figure:
+def draw_fields(args: argparse.Namespace, backbone, samples: list[Sample], title: str) -> Figure:
     from mmengine.utils import track_iter_progress
 
-    from vil_mm.analysis import receptive_field
+    from vil_mm.pictures import receptive_field
 
     layers = [layer - 1 for layer in args.layers] if args.layers else None
     layers = receptive_field.default_layers(backbone) if layers is None else layers
-    batches = [subject.inputs for subject in subjects for _ in range(args.draws)]
+    batches = [sample.inputs for sample in samples for _ in range(args.draws)]
     progress = track_iter_progress(batches, file=sys.stderr)
     fields = receptive_field.receptive_fields(backbone, progress, layers)
     for field in fields:
         before, own, after = (100 * share for share in field.shares)
         name = receptive_field.layer_name(field.layer)
         print(f'{name:<10} before {before:5.1f} %  own {own:5.1f} %  after {after:5.1f} %')
-    height, width = subjects[0].inputs.shape[-2:]
-    count = f'{len(subjects)} image{"s" if len(subjects) > 1 else ""}'
+    height, width = samples[0].inputs.shape[-2:]
+    count = f'{len(samples)} image{"s" if len(samples) > 1 else ""}'
     return receptive_field.draw_fields(fields, f'{title}, {count} of {height} x {width} pixels')
 
 
 def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
     from mmengine.utils import track_iter_progress
 
-    from vil_mm.analysis import errors
-    from vil_mm.analysis.subject import weights_note
+    from vil_mm.pictures import errors
+    from vil_mm.pictures.samples import describe_weights
     from vil_mm.runs.build import load_model
     from vil_mm.runs.checks import check_data
     from vil_mm.runs.data import check_samples
@@ -149,14 +149,14 @@ def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
     for result in results:
         miou, accuracy = result.scores()
         print(f'{result.name}: mIoU {miou:.2f} %, {accuracy:.2f} % of labelled pixels right')
-    title = f'{Path(args.config).name}, {weights_note(args.checkpoint)}'
+    title = f'{Path(args.config).name}, {describe_weights(args.checkpoint)}'
     return errors.draw_errors(results, dataset.metainfo, title)
 
 
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from vil_mm.analysis.figures import save_figure
+    from vil_mm.pictures.figures import save_figure
 
     torch.manual_seed(0)
     print(save_figure(draw(args), args.out))

@@ -19,7 +19,7 @@ from mmpretrain.utils import register_all_modules
 from torch import nn
 
 import vil_mm
-from vil_mm.analysis.schedule import read_recipe, relative_difference, scheduled_rates
+from vil_mm.pictures.schedule import read_recipe, relative_difference, scheduled_rates
 
 
 class Schedule(NamedTuple):

@@ -152,10 +152,10 @@ def test_scripts_check_arguments_before_processes_start(light, tmp_path, script)
 
 
 def test_names_that_tools_repeat_are_those_of_the_package() -> None:
-    from vil_mm.analysis.browse import MODES
-    from vil_mm.analysis.flops import FORMS
-    from vil_mm.datasets.layouts import LAYOUTS
+    from vil_mm.datasets.checks.known_sets import KNOWN_SETS
     from vil_mm.export import FORMATS, PARTS
+    from vil_mm.measure.flops import FORMS
+    from vil_mm.pictures.browse import MODES
     from vil_mm.runs.precision import PRECISIONS
 
     package = {
@@ -163,7 +163,7 @@ def test_names_that_tools_repeat_are_those_of_the_package() -> None:
         'convert_checkpoint': {'TARGETS': TARGETS},
         'export': {'FORMATS': FORMATS, 'PARTS': PARTS},
         'get_flops': {'FORMS': FORMS},
-        'prepare_data': {'LAYOUTS': tuple(sorted(LAYOUTS))},
+        'prepare_data': {'KNOWN_SETS': tuple(sorted(KNOWN_SETS))},
         'train': {'PRECISIONS': PRECISIONS},
     }
     for tool, names in package.items():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vil_mm.datasets import tree_check
+from vil_mm.datasets.checks import tree
 
 
 @pytest.fixture
@@ -66,6 +66,6 @@ def test_interrupt(check, root, monkeypatch) -> None:
     def interrupt(*args) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tree_check, 'check_pairs', interrupt)
+    monkeypatch.setattr(tree, 'check_pairs', interrupt)
     code, out, err = check('camvid', '--check', root, '--any-count', '--workers', 1)
     assert (code, out) == (130, '') and 'stopped before the end' in err

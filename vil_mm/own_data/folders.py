@@ -10,7 +10,7 @@ from pathlib import Path
 import mmcv
 from PIL import Image
 
-from vil_mm.datasets.file_check import check_pairs
+from vil_mm.datasets.checks.files import check_pairs
 from vil_mm.own_data.masks import TURNS, Look, Survey, look_at, survey
 from vil_mm.own_data.pairing import Pair, Pairing, find_pairs, shorten
 

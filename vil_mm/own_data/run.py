@@ -12,7 +12,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmseg.evaluation import IoUMetric
 
-from vil_mm.analysis.priors import IGNORE_INDEX, Score, prior_scores
+from vil_mm.datasets.label_maps import IGNORE_INDEX
+from vil_mm.measure.priors import Score, prior_scores
 from vil_mm.runs.build import build_runner
 from vil_mm.runs.distributed import prepare_processes
 from vil_mm.runs.finished import finished

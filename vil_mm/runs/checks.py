@@ -12,7 +12,7 @@ from vil_mm.checkpoints import is_official
 from vil_mm.checkpoints.loading import ask_to_convert
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.datasets import imagenet_wnids
-from vil_mm.datasets.layouts import layout_name
+from vil_mm.datasets.checks.known_sets import find_set
 from vil_mm.runs.other_backbones import check_other_backbone
 from vil_mm.runs.tasks.detection import DETECTION_PAGE
 
@@ -143,7 +143,7 @@ def _page(dataset: ConfigDict) -> str:
 
 def _check_hint(dataset: ConfigDict) -> str:
     root = dataset.get('data_root') or ''
-    name = layout_name(dataset.get('type', ''), root)
+    name = find_set(dataset.get('type', ''), root)
     return (
         f', check yours with `python tools/prepare_data.py {name} --check {root}`' if name else ''
     )

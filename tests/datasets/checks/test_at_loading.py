@@ -14,7 +14,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from vil_mm.datasets.checks import BadFileError, CheckedLoading, mask_loader, name_files
-from vil_mm.datasets.file_check import is_cut_off
+from vil_mm.datasets.checks.files import is_cut_off
 
 
 def build(cfg: Config, **options) -> object:

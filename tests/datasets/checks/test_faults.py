@@ -75,7 +75,7 @@ from faulty_data import (
 from mmengine.config import Config
 
 from vil_mm.datasets import DatasetError
-from vil_mm.engine.data import check_samples, look_at_data
+from vil_mm.runs.data import check_samples, look_at_data
 
 ERRORS = [
     (no_images_of_that_suffix, r"no image .*images/train/\*\.png: set img_suffix='\.jpg', "),

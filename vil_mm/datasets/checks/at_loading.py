@@ -9,10 +9,10 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset, Compose
 from mmseg.datasets.transforms import LoadAnnotations
 
+from vil_mm.datasets.checks.files import is_cut_off
 from vil_mm.datasets.checks.findings import listed
 from vil_mm.datasets.checks.pairs import reason
 from vil_mm.datasets.checks.parts import REMOTE, file_of, is_loading, loading, loads_mask
-from vil_mm.datasets.file_check import is_cut_off
 from vil_mm.datasets.imagenet import DatasetError
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from PIL import Image
 
+from vil_mm.datasets.checks.files import is_cut_off
 from vil_mm.datasets.checks.findings import Finding
 from vil_mm.datasets.checks.masks import (
     check_raw,
@@ -20,7 +21,6 @@ from vil_mm.datasets.checks.masks import (
     raw_mask,
 )
 from vil_mm.datasets.checks.parts import REMOTE, Part, file_of, loads_mask
-from vil_mm.datasets.file_check import is_cut_off
 
 COPY_AGAIN = 'copy or export it again, or take it out of the set'
 

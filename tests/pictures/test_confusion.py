@@ -1,0 +1,128 @@
+"""Confusion matrices: counts by hand, label maps as the test tool writes them, the picture."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from vil_mm.pictures import confusion as module
+from vil_mm.pictures.confusion import (
+    classifier_confusion,
+    count_confusion,
+    most_confused,
+    normalise,
+    plot_confusion,
+)
+from vil_mm.runs.reading import read_config
+
+MATRIX = np.array([[8, 2, 0], [0, 0, 0], [3, 1, 4]])
+
+
+def test_shares_of_the_true_class() -> None:
+    shares = normalise(MATRIX)
+    assert shares[0].tolist() == [0.8, 0.2, 0] and shares[2].tolist() == [0.375, 0.125, 0.5]
+    assert np.isnan(shares[1]).all(), 'a class that does not occur'
+
+
+def test_most_confused_pairs() -> None:
+    pairs = most_confused(MATRIX, ['a', 'b', 'c'], 2)
+    assert [(p.truth, p.taken_for, p.share, p.count) for p in pairs] == [
+        ('c', 'a', 0.375, 3),
+        ('a', 'b', 0.2, 2),
+    ]
+    assert len(most_confused(MATRIX, ['a', 'b', 'c'], 9)) == 3
+    assert most_confused(np.diag([3, 2]), ['a', 'b'], 5) == []
+
+
+def test_classifier() -> None:
+    answers = [(0, 0), (0, 2), (2, 2), (2, 2)]  # truth, prediction
+    predictions = [{'gt_label': [t], 'pred_label': [p]} for t, p in answers]
+    assert classifier_confusion(predictions, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 2]]
+    with pytest.raises(ValueError, match='other classes than the 2'):
+        classifier_confusion(predictions, 2)
+    with pytest.raises(ValueError, match='of no image'):
+        classifier_confusion([], 2)
+
+
+def maps_from_truth(drawn_data: Path, folder: Path, change=lambda labels: labels) -> Path:
+    folder.mkdir()
+    for path in (drawn_data / 'annotations' / 'validation').iterdir():
+        labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        cv2.imwrite(str(folder / path.name), change(np.maximum(labels, 1)))
+    return folder
+
+
+def test_label_maps_are_numbered_as_annotations(tiny_config, drawn_data, tmp_path) -> None:
+    """Truth as prediction gives a diagonal; one class taken for another moves its whole row."""
+    cfg, seen = read_config(str(tiny_config)), []
+    right = maps_from_truth(drawn_data, tmp_path / 'right')
+    matrix, classes = count_confusion(cfg, right, seen.append)
+    assert seen == [3, 3, 3] and len(classes) == len(matrix)
+    assert matrix.sum() > 0 and matrix.sum() == np.trace(matrix)
+    wrong = maps_from_truth(
+        drawn_data, tmp_path / 'wrong', lambda labels: np.where(labels == 1, 2, labels)
+    )
+    moved, _ = count_confusion(cfg, wrong)
+    assert moved[0, 1] == matrix[0, 0] > 0 and moved[0, 0] == 0
+    assert moved[1:].tolist() == matrix[1:].tolist()
+
+
+def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
+    cfg = read_config(str(tiny_config))
+    with pytest.raises(FileNotFoundError, match='neither checkpoint nor predictions: nowhere'):
+        count_confusion(cfg, 'nowhere')
+    (tmp_path / 'empty').mkdir()
+    with pytest.raises(FileNotFoundError, match=r'no label map .*test\.py CONFIG CHECKPOINT --out'):
+        count_confusion(cfg, tmp_path / 'empty')
+    wild = maps_from_truth(drawn_data, tmp_path / 'wild', lambda labels: labels + 100)
+    with pytest.raises(ValueError, match='is no map of the 8 classes'):
+        count_confusion(cfg, wild)
+    for content in (b'no pickle', pickle.dumps([{'pred_label': 1}]), pickle.dumps(3)):
+        (tmp_path / 'bad.pkl').write_bytes(content)
+        with pytest.raises(ValueError, match='holds no predictions of a classifier'):
+            count_confusion(cfg, tmp_path / 'bad.pkl')
+
+
+@pytest.mark.parametrize(
+    ('classes', 'least'), [(3, 800), pytest.param(150, 3000, marks=pytest.mark.slow)]
+)
+def test_picture_grows_with_the_classes(tmp_path, classes, least) -> None:
+    matrix = np.random.default_rng(0).integers(0, 9, (classes, classes))
+    names = [f'class number {i}' for i in range(classes)]
+    path = plot_confusion(matrix, names, tmp_path / 'new' / 'matrix.png', title='run')
+    with Image.open(path) as picture:
+        assert picture.size[0] > least
+
+
+def test_unknown_colour_map(tmp_path) -> None:
+    with pytest.raises(ValueError, match='no colour map'):
+        plot_confusion(MATRIX, ['a', 'b', 'c'], tmp_path / 'm.png', title='run', cmap='muddy')
+
+
+@pytest.mark.parametrize('classes', [8, 40])
+def test_all_can_be_read(tmp_path, monkeypatch, classes) -> None:
+    """Title and axes are inside the picture; of many classes the worst pairs stand beside it."""
+    figures = []
+    monkeypatch.setattr(module, 'save_figure', lambda figure, *_, **__: figures.append(figure))
+    matrix = np.random.default_rng(0).integers(1, 9, (classes, classes))
+    matrix[3, 5] = 100
+    names = [f'class number {i}' for i in range(classes)]
+    plot_confusion(matrix, names, tmp_path / 'm.png', title='my_run, iter_4.pth')
+    (figure,) = figures
+    figure.canvas.draw()
+    matrix_axes, beside = figure.axes[0], figure.axes[1]
+    assert figure.get_suptitle() == 'my_run, iter_4.pth'
+    texts = [*figure.texts, matrix_axes.xaxis.label, matrix_axes.yaxis.label, *beside.texts]
+    page = figure.bbox.padded(1)
+    for text in texts:
+        box = text.get_window_extent()
+        assert page.contains(*box.min) and page.contains(*box.max), text.get_text()
+    listed = [text.get_text() for text in beside.texts]
+    assert len(listed) == (0 if classes == 8 else module.LISTED)
+    if listed:
+        assert listed[0].endswith('class number 3 → class number 5')

@@ -1,0 +1,284 @@
+"""Look through a prepared data set and say what is wrong with it and what to do."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from vil_mm.datasets.checks.files import PairNames, Problem, check_pairs
+from vil_mm.datasets.checks.known_sets import KNOWN_SETS, KnownSet, Split
+from vil_mm.datasets.checks.tree_report import TreeReport
+
+BATCH = 32  # files or pairs that a process checks at a time
+NEAR = 100  # neighbours that are looked at where the folder of a set is not the one given
+
+# Told how many of how many steps of something are done: ``progress('files', 64, 936)``.
+Progress = Callable[[str, int, int], None]
+
+
+class Leaf(NamedTuple):
+    """Where files lie: the folder of a class or city in a split, or (no name) the split's own."""
+
+    split: Split
+    name: str = ''
+
+    @property
+    def images(self) -> str:
+        return '/'.join(filter(None, (self.split.images, self.name)))
+
+    @property
+    def annotations(self) -> str:
+        """Empty if the set has none."""
+        top = self.split.annotations
+        return f'{top}/{self.name}' if top and self.name else top
+
+
+class Listing(NamedTuple):
+    """Names in a folder, sorted; links are followed."""
+
+    files: list[str]
+    folders: list[str]
+    broken: list[str]
+
+
+def check_tree(
+    name: str,
+    root: str | Path,
+    *,
+    workers: int | None = None,
+    quick: bool = False,
+    any_count: bool = False,
+    progress: Progress = lambda what, done, total: None,
+) -> TreeReport:
+    """Check a data set on disk.
+
+    Names are read folder by folder and never all at once, so that memory does not grow with the
+    number of files.
+
+    Args:
+        name: A key of ``KNOWN_SETS``.
+        root: Folder of the set.
+        workers: Processes that read files, by default one a processor; 1 reads in this process.
+        quick: Read headers and end markers of the files only, and no label values.
+        any_count: Take a part of the set: files and folders of classes may be missing.
+        progress: Told how far it is.
+
+    Raises:
+        NotADirectoryError: There is no folder ``root``.
+        ValueError: The set is not known.
+        concurrent.futures.process.BrokenProcessPool: The system ended a process.
+    """
+    if name not in KNOWN_SETS:
+        raise ValueError(f'unknown data set {name!r}: expected one of {", ".join(KNOWN_SETS)}')
+    known, root = KNOWN_SETS[name], Path(root)
+    if not root.is_dir():
+        raise NotADirectoryError(f'no folder {root}: expected the folder of {known.title}')
+    report = TreeReport(known, root, quick)
+    better = _better_root(known, root)
+    if better:
+        report.add('wrong folder', f'{root} is not the folder of the set, this is: {better}')
+        return report
+    leaves = _check_folders(report, any_count)
+    _check_names(report, leaves, any_count, progress)
+    total = sum(report.counts.values())
+    tasks = _batches(known, root, leaves)
+    for findings, num_files in _run(tasks, known, root, quick, workers or os.cpu_count() or 1):
+        report.num_read += num_files
+        progress('files', report.num_read, total)
+        for kind, file in findings:
+            report.add(kind, file)
+    return report
+
+
+def _better_root(known: KnownSet, root: Path) -> Path | None:
+    """A folder above or below ``root`` that has more of the set's folders than it, if any."""
+
+    def score(folder: Path) -> int:
+        return sum((folder / part).is_dir() for part in known.folders)
+
+    above = list(root.resolve().parents)[:3]
+    below = [root / name for name in _list(root).folders[:NEAR]]
+    deeper = [folder / name for folder in below for name in _list(folder).folders[:NEAR]]
+    best = max([root, *above, *below, *deeper], key=score)  # the first of equals
+    return best if score(best) > score(root) else None
+
+
+def _check_folders(report: TreeReport, any_count: bool) -> list[Leaf]:
+    """Report folders that are missing or too many; return those whose files are to be checked."""
+    for file in report.known.lists:
+        if (report.root / file).is_file():
+            report.add('lists of images', file)
+    leaves = []
+    for split in report.known.splits:
+        inside: set[str] = set()
+        for top in filter(None, (split.images, split.annotations)):
+            if (report.root / top).is_dir():
+                report.counts[top] = 0
+                inside.update(_check_top(report, split, top, any_count))
+            else:
+                report.add('missing folders', top)
+        # a class or city that only one side has is listed, too: its files lack their partners
+        names = sorted(inside & set(split.folders)) if split.folders else ['']
+        leaves += [Leaf(split, name) for name in names]
+    return leaves
+
+
+def _check_top(report: TreeReport, split: Split, top: str, any_count: bool) -> list[str]:
+    """Report what is amiss in a split's folder, not deeper; return the folders in it."""
+    listing = _list(report.root / top)
+    for name in listing.folders:
+        if name not in split.folders and not name.startswith('.'):
+            report.add('unexpected folders', f'{top}/{name}')
+    if split.folders and not any_count:
+        for name in sorted(set(split.folders) - set(listing.folders)):
+            report.add('missing folders', f'{top}/{name}')
+    known = report.known
+    suffixes = (*known.image_suffixes, *filter(None, (known.label_suffix,)))
+    for name in listing.files if split.folders else ():
+        kind = 'unsorted files' if _is_data(name, suffixes) else 'other files'
+        report.add(kind, f'{top}/{name}')
+    return listing.folders
+
+
+def _check_names(
+    report: TreeReport, leaves: list[Leaf], any_count: bool, progress: Progress
+) -> None:
+    """Count and pair the names of files, and report what is amiss with them."""
+    known = report.known
+    for index, leaf in enumerate(leaves):
+        progress('folders', index + 1, len(leaves))
+        _check_listing(report, leaf, leaf.images, known.image_suffixes)
+        if leaf.annotations:
+            _check_listing(report, leaf, leaf.annotations, (known.label_suffix,))
+        pairs = _pairs(known, report.root, leaf)
+        images, labels = ([pair[i] for pair in pairs if pair[i]] for i in (0, 1))
+        _count(report, leaf.split.images, len(images))
+        if leaf.annotations:
+            _count(report, leaf.split.annotations, len(labels))
+            for image, annotation in pairs:
+                _check_partner(report, leaf, image, annotation)
+        if leaf.name:
+            _check_number(report, leaf, len(images), any_count)
+    for split in known.splits:
+        for top in (split.images, split.annotations):
+            number = report.counts.get(top)
+            if number == 0 or (number not in (None, split.count) and not any_count):
+                expected = 'some' if any_count else f'{split.count:,}'
+                report.add('wrong numbers of files', f'{top}: {number:,}, expected {expected}')
+
+
+def _count(report: TreeReport, top: str, number: int) -> None:
+    if top in report.counts:  # else it is not there, which has been reported
+        report.counts[top] += number
+
+
+def _check_number(report: TreeReport, leaf: Leaf, number: int, any_count: bool) -> None:
+    """Report a folder of a class or city that is empty, or has too few or too many images."""
+    low, high = leaf.split.per_folder or (1, number)
+    low, high = (1, number) if any_count else (low, high)
+    if (report.root / leaf.images).is_dir() and not low <= number <= high:
+        expected = 'some' if low == 1 else low if low == high else f'{low} to {high}'
+        report.add('wrong numbers of files', f'{leaf.images}: {number}, expected {expected}')
+
+
+def _check_listing(report: TreeReport, leaf: Leaf, folder: str, suffixes: tuple[str, ...]) -> None:
+    """Report what in a folder is neither data nor known to lie beside it."""
+    listing = _list(report.root / folder)
+    for name in listing.broken:
+        report.add('links that lead nowhere', f'{folder}/{name}')
+    for name in listing.files:
+        if not _is_data(name, (*suffixes, *report.known.beside)):
+            report.add('other files', f'{folder}/{name}')
+    for name in listing.folders if leaf.name else ():
+        report.add('unexpected folders', f'{folder}/{name}')
+
+
+def _check_partner(
+    report: TreeReport, leaf: Leaf, image: str | None, annotation: str | None
+) -> None:
+    if image is None:
+        report.add('annotations without image', str(annotation))
+    elif annotation is None:
+        known = report.known
+        stem = Path(image).name.removesuffix(known.image_suffixes[0])
+        raw = f'{leaf.annotations}/{stem}{known.raw_label_suffix}'
+        if known.raw_label_suffix and (report.root / raw).is_file():
+            report.add('annotations to convert', raw)
+        else:
+            report.add('images without annotation', image)
+
+
+def _pairs(known: KnownSet, root: Path, leaf: Leaf) -> list[PairNames]:
+    """Images and annotations of two folders by their common name; without annotations, images."""
+
+    def named(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
+        names = _list(root / folder).files if folder else []
+        kept = [name for name in names if _is_data(name, suffixes)]
+        cut = suffixes[0] if known.label_suffix else ''
+        return {name.removesuffix(cut): f'{folder}/{name}' for name in kept}
+
+    images = named(leaf.images, known.image_suffixes)
+    labels = named(leaf.annotations, (known.label_suffix,))
+    return [(images.get(key), labels.get(key)) for key in sorted(images.keys() | labels.keys())]
+
+
+def _batches(known: KnownSet, root: Path, leaves: Iterable[Leaf]) -> Iterator[list[PairNames]]:
+    pairs = itertools.chain.from_iterable(_pairs(known, root, leaf) for leaf in leaves)
+    while batch := list(itertools.islice(pairs, BATCH)):
+        yield batch
+
+
+def _run(
+    tasks: Iterator[list[PairNames]], known: KnownSet, root: Path, quick: bool, workers: int
+) -> Iterator[tuple[list[Problem], int]]:
+    """Check batches in their order, each with its number of files; a few wait at a time."""
+    common = (known.labels, quick)
+    if workers == 1:
+        for batch in tasks:
+            yield check_pairs(str(root), batch, *common), _num_files(batch)
+        return
+    pool = ProcessPoolExecutor(workers, initializer=_ignore_interrupt)
+    try:
+        waiting: deque = deque()
+        for batch in itertools.chain(tasks, [None] * 4 * workers):
+            if batch is not None:
+                task = pool.submit(check_pairs, str(root), batch, *common)
+                waiting.append((task, _num_files(batch)))
+            if waiting and (batch is None or len(waiting) == 4 * workers):
+                task, number = waiting.popleft()
+                yield task.result(), number
+    finally:  # after an interrupt, too: what waits is dropped
+        pool.shutdown(cancel_futures=True)
+
+
+def _ignore_interrupt() -> None:
+    """Leave Ctrl-C, which reaches every process of a terminal, to the process that reports."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _num_files(batch: Iterable[PairNames]) -> int:
+    return sum(name is not None for pair in batch for name in pair)
+
+
+def _list(folder: Path) -> Listing:
+    """What is in a folder; nothing if it is not there or may not be read."""
+    files, folders, broken = [], [], []
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                kind = folders if entry.is_dir() else files if entry.is_file() else broken
+                kind.append(entry.name)
+    except OSError:
+        pass
+    return Listing(sorted(files), sorted(folders), sorted(broken))
+
+
+def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
+    """Whether the data sets' classes would read a file: they skip hidden ones."""
+    return name.endswith(suffixes) and not name.startswith('.')

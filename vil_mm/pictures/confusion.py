@@ -1,0 +1,262 @@
+"""Which classes a model takes for which: the confusion matrix of a segmentor or classifier."""
+
+from __future__ import annotations
+
+import pickle
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import matplotlib
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.image import AxesImage
+from mmengine.config import Config
+from mmengine.dataset import BaseDataset
+from mmpretrain.evaluation import ConfusionMatrix
+
+from vil_mm.datasets.checks import mask_loader
+from vil_mm.datasets.label_maps import resize_nearest
+from vil_mm.pictures.figures import new_figure, save_figure
+from vil_mm.runs.build import build_dataset, build_runner
+from vil_mm.runs.checks import check_data
+from vil_mm.runs.data import check_samples
+from vil_mm.runs.launch import prepare_testing
+from vil_mm.runs.tasks import refuse_detection
+
+INCHES_A_CLASS = 0.19
+VALUES_UP_TO = 20  # classes for which numbers fit into the cells
+LISTED = 40  # pairs beside the matrix of more classes
+
+
+class Confusion(NamedTuple):
+    """A pair of classes and what share of the first is taken for the second."""
+
+    truth: str
+    taken_for: str
+    share: float
+    count: int
+
+
+def count_confusion(
+    cfg: Config, source: str | Path, progress: Callable[[int], None] = lambda total: None
+) -> tuple[np.ndarray, list[str]]:
+    """Count a model's answers on the test data of its config.
+
+    Args:
+        cfg: What ``read_config`` returned, of a segmentor or classifier.
+        source: A checkpoint, which is tested first; or what ``tools/test.py --out`` has written:
+            the folder of label maps, or a classifier's ``predictions.pkl``.
+        progress: Is called after each label map with the number of all.
+
+    Returns:
+        Pixels or images ``(K, K)``, true class by row, int64; and the names of the classes.
+
+    Raises:
+        FileNotFoundError: Data, checkpoint or a label map are not there.
+        ValueError: The config is for detection, or the predictions are not those of this config.
+    """
+    refuse_detection(cfg)
+    source = Path(source)
+    if not source.exists():
+        raise FileNotFoundError(f'neither checkpoint nor predictions: {source} is not there')
+    if source.is_dir() or source.suffix == '.pkl':
+        check_data(cfg, 'test')
+        check_samples(cfg, 'test')
+        dataset = build_dataset(cfg, 'test')
+        classes = list(dataset.metainfo['classes'])
+        if source.is_dir():
+            return segmentor_confusion(source, dataset, progress), classes
+        return classifier_confusion(_read(source), len(classes)), classes
+    with tempfile.TemporaryDirectory() as folder:
+        prepare_testing(cfg, str(source), out=folder)
+        cfg.work_dir = str(Path(folder, 'work'))
+        build_runner(cfg).test()
+        file = Path(folder, 'predictions.pkl')
+        return count_confusion(cfg, file if file.is_file() else folder, progress)
+
+
+def segmentor_confusion(
+    folder: Path, dataset: BaseDataset, progress: Callable[[int], None] = lambda total: None
+) -> np.ndarray:
+    """Pixels ``(K, K)`` of label maps, as ``tools/test.py --out`` numbers them, against the truth.
+
+    Maps have the name of the image and are as large as the annotation, or are resized to it.
+
+    Raises:
+        FileNotFoundError: An image has no map.
+        ValueError: A map has a class that is not one of the data set's.
+    """
+    num_classes, total = len(dataset.metainfo['classes']), len(dataset)
+    first = int(getattr(dataset, 'reduce_zero_label', False))
+    load = mask_loader(dataset)
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    for i in range(total):
+        info = dataset.get_data_info(i)
+        path = folder / f'{Path(info["img_path"]).stem}.png'
+        predicted = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+        if predicted is None:
+            raise FileNotFoundError(
+                f'no label map {path}; tools/test.py CONFIG CHECKPOINT --out {folder} makes them'
+            )
+        truth = load(info)['gt_seg_map']
+        predicted = resize_nearest(predicted, truth.shape).astype(np.int64) - first
+        known = truth < num_classes
+        if (
+            predicted.ndim != 2
+            or not 0
+            <= predicted[known].min(initial=0)
+            <= predicted[known].max(initial=0)
+            < num_classes
+        ):
+            raise ValueError(f'{path} is no map of the {num_classes} classes of this config')
+        pairs = truth[known].astype(np.int64) * num_classes + predicted[known]
+        matrix += np.bincount(pairs, minlength=num_classes**2).reshape(matrix.shape)
+        progress(total)
+    return matrix
+
+
+def classifier_confusion(predictions: Sequence[dict], num_classes: int) -> np.ndarray:
+    """Images ``(K, K)`` of mmpretrain's predicted samples.
+
+    Raises:
+        ValueError: There are none, or they have another number of classes.
+    """
+    if not predictions:
+        raise ValueError('the predictions are of no image')
+    labels = torch.stack([torch.as_tensor(p['pred_label']).flatten()[0] for p in predictions])
+    truth = torch.stack([torch.as_tensor(p['gt_label']).flatten()[0] for p in predictions])
+    if max(labels.max(), truth.max()) >= num_classes:
+        raise ValueError(f'the predictions have other classes than the {num_classes} of the config')
+    return ConfusionMatrix.calculate(labels, truth, num_classes).numpy().astype(np.int64)
+
+
+def _read(path: Path) -> list[dict]:
+    try:
+        predictions = pickle.loads(path.read_bytes())
+        if all('pred_label' in p and 'gt_label' in p for p in predictions):
+            return predictions
+    except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, TypeError):
+        pass
+    raise ValueError(f'{path} holds no predictions of a classifier, as tools/test.py --out writes')
+
+
+def normalise(matrix: np.ndarray) -> np.ndarray:
+    """Shares of each row ``(K, K)``; NaN in rows of classes that do not occur."""
+    counts = matrix.sum(axis=1, keepdims=True)
+    return np.divide(matrix, counts, out=np.full(matrix.shape, np.nan), where=counts > 0)
+
+
+def most_confused(matrix: np.ndarray, classes: Sequence[str], top: int) -> list[Confusion]:
+    """The pairs of which the largest share of the true class is taken for the other, in order."""
+    shares = np.nan_to_num(normalise(matrix))
+    np.fill_diagonal(shares, 0)
+    order = np.argsort(-shares, axis=None, kind='stable')[:top]
+    pairs = zip(*np.unravel_index(order, shares.shape), strict=True)
+    return [
+        Confusion(classes[t], classes[p], float(shares[t, p]), int(matrix[t, p]))
+        for t, p in pairs
+        if shares[t, p] > 0
+    ]
+
+
+def check_cmap(name: str) -> None:
+    """Fail if there is no such colour map.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if name not in matplotlib.colormaps:
+        raise ValueError(f'--cmap {name!r} is no colour map of matplotlib, as viridis is')
+
+
+def plot_confusion(
+    matrix: np.ndarray,
+    classes: Sequence[str],
+    out_png: str | Path,
+    *,
+    title: str,
+    cmap: str = 'viridis',
+    include_values: bool = False,
+) -> Path:
+    """Draw shares of each row into a PNG that grows with the classes; names stay legible.
+
+    Above 20 classes, where cells have no room for numbers, the pairs confused most stand beside
+    it, and colours tell small shares apart.
+
+    Args:
+        matrix: ``(K, K)``, true class by row. Rows of classes that do not occur are grey.
+        classes: Their names.
+        out_png: File to write; its folder is made.
+        title: Above it: what was tested.
+        cmap: A colour map of matplotlib.
+        include_values: Write percentages into the cells; always up to 20 classes.
+
+    Raises:
+        ValueError: The colour map is not known.
+    """
+    check_cmap(cmap)
+    few = len(classes) <= VALUES_UP_TO
+    side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if few else 1))
+    heading = max(11.0, 0.9 * side)  # large pictures are looked at from afar, too
+    figure = new_figure(side + 1 if few else 1.35 * side, side if few else 1.1 * side)
+    left, right = figure.add_gridspec(1, 2, width_ratios=(1, 0.001 if few else 0.3)).subplots()
+    image = _draw_shares(left, normalise(matrix), classes, cmap, heading)
+    figure.suptitle(title, x=0.01, ha='left', fontweight='bold', fontsize=1.1 * heading)
+    if few or include_values:
+        _write_values(image, fontsize=8 if few else 4)
+    bar = figure.colorbar(image, ax=left, fraction=0.03, pad=0.01, shrink=0.8)
+    bar.set_label('share of the true class (%)', fontsize=heading)
+    bar.ax.tick_params(labelsize=0.8 * heading)
+    right.axis('off')
+    if not few:
+        _list_pairs(right, most_confused(matrix, classes, LISTED), heading)
+    return save_figure(figure, out_png, dpi=150 if len(classes) <= 60 else 110)
+
+
+def _draw_shares(
+    axes: Axes, shares: np.ndarray, classes: Sequence[str], cmap: str, heading: float
+) -> AxesImage:
+    """The matrix with its names; above 20 classes on all sides, along lines every ten."""
+    few = len(classes) <= VALUES_UP_TO
+    norm = PowerNorm(1.0 if few else 0.5, 0, 100)
+    axes.set_facecolor('0.85')
+    image = axes.imshow(100 * shares, cmap=cmap, norm=norm, interpolation='nearest')
+    axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=9 if few else 7)
+    axes.set_yticks(range(len(classes)), classes, fontsize=9 if few else 7)
+    axes.set_xlabel('predicted class', fontsize=heading)
+    axes.set_ylabel('true class', fontsize=heading)
+    if not few:
+        axes.tick_params(labeltop=True, labelright=True)
+        for edge in range(10, len(classes), 10):
+            axes.axhline(edge - 0.5, color='white', linewidth=0.5, alpha=0.4)
+            axes.axvline(edge - 0.5, color='white', linewidth=0.5, alpha=0.4)
+    return image
+
+
+def _write_values(image: AxesImage, fontsize: float) -> None:
+    """Whole percentages in the cells that have at least half a percent."""
+    for (row, column), percent in np.ndenumerate(image.get_array().filled(np.nan)):
+        if percent >= 0.5:
+            red, green, blue, _ = image.cmap(image.norm(percent))
+            ink = 'black' if 0.3 * red + 0.6 * green + 0.1 * blue > 0.5 else 'white'
+            image.axes.text(
+                column, row, f'{percent:.0f}', ha='center', va='center', color=ink,
+                fontsize=fontsize,
+            )  # fmt: skip
+
+
+def _list_pairs(axes: Axes, pairs: Sequence[Confusion], heading: float) -> None:
+    """The pairs in words, the largest share first."""
+    axes.set_title('confused most', loc='left', fontweight='bold', fontsize=1.1 * heading)
+    for i, pair in enumerate(pairs):
+        text = f'{pair.share:>4.0%}  {_short(pair.truth)} → {_short(pair.taken_for)}'
+        axes.text(0, 1 - (i + 0.5) / LISTED, text, fontsize=0.75 * heading, va='center')
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 18 else f'{name[:17]}…'
