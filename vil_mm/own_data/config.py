@@ -9,12 +9,12 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-import vil_mm
 from vil_mm.own_data.schedule import Schedule
 from vil_mm.own_data.weights import HEADS, Start
+from vil_mm.zoo import CONFIG_DIR
 
 WIDTH = 96
-RUNTIME = vil_mm.CONFIG_DIR / '_base_' / 'default_runtime.py'
+RUNTIME = CONFIG_DIR / '_base_' / 'default_runtime.py'
 RUNTIME_KEYS = ('custom_imports', 'default_scope', 'env_cfg', 'custom_hooks', 'visualizer')
 LAYER_DECAY = 0.65
 
