@@ -22,13 +22,13 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmengine.utils import track_iter_progress
-
     from vil_mm.measure.model_speed import format_row, measure_model, read_setting
+    from vil_mm.progress import show_progress
 
     setting = read_setting(args)
     cfg = read_config(args)
-    row = measure_model(cfg, args.shape, setting, args.checkpoint, track_iter_progress)
+    with show_progress() as progress:
+        row = measure_model(cfg, args.shape, setting, args.checkpoint, progress)
     print(format_row(row, setting))
 
 

@@ -32,17 +32,18 @@ def parser_of() -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from vil_mm.pictures.browse import browse
-    from vil_mm.progress import LazyBar
+    from vil_mm.progress import show_progress
 
-    files = browse(
-        read_config(args),
-        args.output_dir,
-        phase=args.phase,
-        mode=args.mode,
-        number=args.show_number,
-        progress=LazyBar(),
-    )
-    print(f'\n{len(files)} pictures in {args.output_dir}')
+    with show_progress() as progress:
+        files = browse(
+            read_config(args),
+            args.output_dir,
+            phase=args.phase,
+            mode=args.mode,
+            number=args.show_number,
+            progress=progress,
+        )
+    print(f'{len(files)} pictures in {args.output_dir}')
 
 
 if __name__ == '__main__':

@@ -31,11 +31,10 @@ def parser_of() -> Parser:
 
 
 def run(args: argparse.Namespace) -> None:
-    from mmengine.utils import ProgressBar
-
     from vil_mm.measure.compare import compare_models, plot_comparison, table
     from vil_mm.measure.model_speed import read_setting
     from vil_mm.measure.speed import environment, write
+    from vil_mm.progress import show_progress
 
     setting, out = read_setting(args), Path(args.out)
     configs = {
@@ -44,9 +43,9 @@ def run(args: argparse.Namespace) -> None:
     }
     if len(configs) < len(args.configs):
         raise ValueError('two of the configs have the same name')
-    bar = ProgressBar(len(configs) * len(args.shapes))
-    rows = compare_models(configs, args.shapes, setting, bar.update)
-    print('\n' + '\n'.join(table(rows)))
+    with show_progress() as progress:
+        rows = compare_models(configs, args.shapes, setting, progress)
+    print(*table(rows), sep='\n')
     picture = plot_comparison(rows, setting, out / 'compare.png')
     write(out / 'compare.json', rows, {**environment(setting.device), **setting.as_row()})
     print(f'written: {picture}')

@@ -36,11 +36,12 @@ def run(args: argparse.Namespace) -> None:
     import mmengine
 
     from vil_mm.pictures.confusion import check_cmap, count_confusion, most_confused, plot_confusion
-    from vil_mm.progress import LazyBar
+    from vil_mm.progress import show_progress
 
     out = args.show_path or Path(f'{Path(args.config).stem}_confusion.png')
     check_cmap(args.cmap)  # before a long test
-    matrix, classes = count_confusion(read_config(args), args.ckpt_or_result, LazyBar())
+    with show_progress() as progress:
+        matrix, classes = count_confusion(read_config(args), args.ckpt_or_result, progress)
     plot_confusion(
         matrix, classes, out,
         title=args.title or f'{Path(args.config).stem}, {_name(args.ckpt_or_result)}',
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     if args.out:
         mmengine.dump({'classes': classes, 'matrix': matrix.tolist()}, args.out)
-    print(f'\n{"true class":<24}{"taken for":<24}{"share":>8}{"count":>12}')
+    print(f'{"true class":<24}{"taken for":<24}{"share":>8}{"count":>12}')
     for pair in most_confused(matrix, classes, args.top):
         print(f'{pair.truth:<24}{pair.taken_for:<24}{pair.share:>8.1%}{pair.count:>12,}')
     print(f'written: {out}')

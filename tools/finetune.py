@@ -15,7 +15,6 @@ from shlex import quote
 from command_line import Parser, existing, main, one_line_errors, positive
 
 OUT = 'work_dirs/own_data'
-MANY = 100  # pairs, from which looking at them takes long enough for a progress bar
 
 
 def parser_of() -> Parser:
@@ -96,7 +95,7 @@ def patches(text: str) -> int:
 def run(args: argparse.Namespace) -> None:
     from vil_mm.own_data import Wishes, prepare
     from vil_mm.own_data.run import evaluate, ready_to_train
-    from vil_mm.progress import LazyBar
+    from vil_mm.progress import show_progress
     from vil_mm.runs.build import build_runner
 
     wishes = Wishes(
@@ -111,9 +110,9 @@ def run(args: argparse.Namespace) -> None:
         crop_size=args.crop,
         batch_size=args.batch_size,
     )
-    bar = LazyBar()
     with one_line_errors(OSError, ValueError):
-        config = prepare(wishes, args.out, progress=lambda total: total > MANY and bar(total))
+        with show_progress() as progress:
+            config = prepare(wishes, args.out, progress=progress)
         print(f'config   {config}', flush=True)
         if args.prepare_only:
             print(f'train    python tools/train.py {quote(str(config))}')

@@ -51,6 +51,7 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     from vil_mm.apis import ClsInferencer, SegInferencer
     from vil_mm.apis.demo import UnreadableImages, draw_all, plan
+    from vil_mm.progress import show_progress
     from vil_mm.runs.tasks import classification, find_task
 
     pairs = plan(args.source, args.out)
@@ -66,7 +67,8 @@ def run(args: argparse.Namespace) -> None:
         )
         if args.opacity is not None:
             inferencer.visualizer.alpha = args.opacity
-    wrong = draw_all(inferencer, pairs, side_by_side=args.side_by_side)
+    with show_progress() as progress:
+        wrong = draw_all(inferencer, pairs, side_by_side=args.side_by_side, progress=progress)
     print(*(target for _, target in pairs if target not in wrong), sep='\n')
     if wrong:
         print('', *wrong.values(), sep='\n', file=sys.stderr)

@@ -89,27 +89,29 @@ def settle(args: argparse.Namespace) -> None:
 def check_folder(args: argparse.Namespace) -> int:
     """Compare a folder with the set that it should be; the exit code."""
     from vil_mm.datasets.checks.tree import check_tree
-    from vil_mm.datasets.checks.tree_progress import TreeProgress
+    from vil_mm.progress import show_progress
 
-    report = check_tree(
-        args.name,
-        args.check,
-        workers=args.workers,
-        quick=args.quick,
-        any_count=args.any_count,
-        progress=TreeProgress(),
-    )
+    with show_progress() as progress:
+        report = check_tree(
+            args.name,
+            args.check,
+            workers=args.workers,
+            quick=args.quick,
+            any_count=args.any_count,
+            progress=progress,
+        )
     print(report.text())
     return 1 if report.problems else 0
 
 
 def check_config(args: argparse.Namespace) -> int:
     """Read all data of a config; the exit code where nothing is wrong."""
-    from vil_mm.datasets.checks.tree_progress import TreeProgress
+    from vil_mm.progress import show_progress
     from vil_mm.runs.data import check_whole, raise_errors
 
     workers = args.workers or os.cpu_count() or 1
-    reports = check_whole(read_config(args), workers=workers, progress=TreeProgress())
+    with show_progress() as progress:
+        reports = check_whole(read_config(args), workers=workers, progress=progress)
     lines = [f'warning: {line}' for report in reports for line in report.warnings]
     print('\n'.join([*lines, *(str(report) for report in reports if report.num_images)]))
     raise_errors(reports)

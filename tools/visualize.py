@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,15 +106,15 @@ def draw(args: argparse.Namespace) -> Figure:
 
 
 def draw_fields(args: argparse.Namespace, backbone, samples: list[Sample], title: str) -> Figure:
-    from mmengine.utils import track_iter_progress
-
     from vil_mm.pictures import receptive_field
+    from vil_mm.progress import show_progress, track
 
     layers = [layer - 1 for layer in args.layers] if args.layers else None
     layers = receptive_field.default_layers(backbone) if layers is None else layers
     batches = [sample.inputs for sample in samples for _ in range(args.draws)]
-    progress = track_iter_progress(batches, file=sys.stderr)
-    fields = receptive_field.receptive_fields(backbone, progress, layers)
+    with show_progress() as progress:
+        steps = track(batches, len(batches), 'draws', progress)
+        fields = receptive_field.receptive_fields(backbone, steps, layers)
     for field in fields:
         before, own, after = (100 * share for share in field.shares)
         name = receptive_field.layer_name(field.layer)
@@ -126,10 +125,9 @@ def draw_fields(args: argparse.Namespace, backbone, samples: list[Sample], title
 
 
 def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
-    from mmengine.utils import track_iter_progress
-
     from vil_mm.pictures import errors
     from vil_mm.pictures.samples import describe_weights
+    from vil_mm.progress import show_progress, track
     from vil_mm.runs.build import load_model
     from vil_mm.runs.checks import check_data
     from vil_mm.runs.data import check_samples
@@ -142,10 +140,9 @@ def draw_errors(args: argparse.Namespace, cfg: Config) -> Figure:
     use_protocol(cfg)
     dataset = errors.test_data(cfg)
     errors.check_indices(dataset, args.index)
-    results = [
-        errors.predict(model, dataset, index)
-        for index in track_iter_progress(args.index, file=sys.stderr)
-    ]
+    with show_progress() as progress:
+        steps = track(args.index, len(args.index), 'images', progress)
+        results = [errors.predict(model, dataset, index) for index in steps]
     for result in results:
         miou, accuracy = result.scores()
         print(f'{result.name}: mIoU {miou:.2f} %, {accuracy:.2f} % of labelled pixels right')

@@ -1,15 +1,92 @@
-"""A progress bar for work whose size is known when it begins."""
+"""How far some work is: one way to say it, one bar that shows it."""
 
 from __future__ import annotations
 
-from mmengine.utils import ProgressBar
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TextIO, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+PATIENCE = 2.0  # seconds before anything is shown: what is done sooner needs no bar
+LOG_EVERY = 30.0  # seconds between two lines where there is no terminal
+REDRAW_EVERY = 0.1  # seconds
+T = TypeVar('T')
+
+# Called with what is being done and how many steps of how many: ``progress('pairs', 64, 936)``.
+Progress = Callable[[str, int, int], None]
 
 
-class LazyBar:
-    """A progress bar that begins with the first step, when the number of all is known."""
+def no_progress(what: str, done: int, total: int) -> None:
+    """A ``Progress`` that shows nothing."""
 
-    bar: ProgressBar | None = None
 
-    def __call__(self, total: int) -> None:
-        self.bar = self.bar or ProgressBar(total)
-        self.bar.update()
+def track(items: Iterable[T], total: int, what: str, progress: Progress) -> Iterator[T]:
+    """Go through items and report each when it is done with."""
+    for done, item in enumerate(items, 1):
+        yield item
+        progress(what, done, total)
+
+
+@contextmanager
+def show_progress(file: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
+    """A ``Progress`` for people: a bar on a terminal, a line now and then in a log.
+
+    Args:
+        file: Where to write; by default standard error.
+        patience: Seconds of work before a bar is shown.
+    """
+    shown = _Shown(file or sys.stderr, patience)
+    try:
+        yield shown
+    finally:
+        shown.finish()
+
+
+class _Shown:
+    """The ``Progress`` of :func:`show_progress`."""
+
+    def __init__(self, file: TextIO, patience: float) -> None:
+        self.console = Console(file=file)
+        self.patience, self.what = patience, ''
+        self.bar: Bar | None = None
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if what != self.what:
+            self.finish()
+            self.what, self.begun, self.told = what, now, now
+        if self.console.is_terminal:
+            self._draw(done, total, now)
+        elif now - self.told >= LOG_EVERY:
+            self.told = now
+            print(f'{what}: {done:,} of {total:,}', file=self.console.file, flush=True)
+
+    def _draw(self, done: int, total: int, now: float) -> None:
+        if self.bar is None and done < total and now - self.begun >= self.patience:
+            columns = TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn()
+            self.bar = Bar(
+                *columns,
+                TimeRemainingColumn(),
+                console=self.console,
+                auto_refresh=False,
+                redirect_stdout=False,  # which may go elsewhere
+                redirect_stderr=False,
+            )
+            self.bar.start()
+            self.bar.add_task(self.what, total=total)
+        if self.bar is not None:
+            self.bar.update(self.bar.task_ids[0], completed=done)
+            if done >= total or now - self.told >= REDRAW_EVERY:
+                self.told = now
+                self.bar.refresh()
+
+    def finish(self) -> None:
+        """Leave the bar as it is and go on below it."""
+        if self.bar is not None:
+            self.bar.stop()
+        self.bar, self.what = None, ''

@@ -61,8 +61,11 @@ def test_modes(cfg, tmp_path, monkeypatch, mode, parts) -> None:
     titles, seen = [], []
     titled = module._titled
     monkeypatch.setattr(module, '_titled', lambda *args: (titles.append(args[1]), titled(*args))[1])
-    files = browse(cfg, tmp_path / mode, mode=mode, number=2, progress=seen.append)
-    assert [file.name[:6] for file in files] == ['00000_', '00001_'] and seen == [2, 2]
+    files = browse(
+        cfg, tmp_path / mode, mode=mode, number=2, progress=lambda *step: seen.append(step)
+    )
+    assert [file.name[:6] for file in files] == ['00000_', '00001_']
+    assert seen == [('images', 1, 2), ('images', 2, 2)]
     assert len(titles) >= 2 * parts and all(file.is_file() for file in files)
     assert mode == 'pipeline' or titles[-1] == 'transformed, 64 x 64'
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Protocol
 import cv2
 import mmcv
 import numpy as np
-from mmengine.utils import track_iter_progress
 
 from vil_mm.datasets.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, distinct_names, list_images
 from vil_mm.files import whole_file
+from vil_mm.progress import Progress, no_progress, track
 
 
 class UnreadableImages(ValueError):
@@ -66,7 +65,11 @@ def plan(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
 
 
 def draw_all(
-    inferencer: Drawer, pairs: Sequence[tuple[Path, Path]], *, side_by_side: bool = False
+    inferencer: Drawer,
+    pairs: Sequence[tuple[Path, Path]],
+    *,
+    side_by_side: bool = False,
+    progress: Progress = no_progress,
 ) -> dict[Path, str]:
     """Predict images and videos and write the pictures.
 
@@ -77,6 +80,7 @@ def draw_all(
         inferencer: A ``SegInferencer`` or ``ClsInferencer``.
         pairs: What :func:`plan` returns.
         side_by_side: Put the image beside its prediction.
+        progress: Told how far it is.
 
     Returns:
         What was wrong with each image that was left out, by its target.
@@ -86,9 +90,9 @@ def draw_all(
     """
     wrong = {}
     several = len(pairs) > 1
-    for source, target in track_iter_progress(pairs, file=sys.stderr) if several else pairs:
+    for source, target in track(pairs, len(pairs), 'images', progress):
         if _is_video(source):
-            _draw_video(inferencer, source, target, side_by_side)
+            _draw_video(inferencer, source, target, side_by_side, progress)
             continue
         try:
             picture = inferencer.draw(source, side_by_side=side_by_side)
@@ -126,12 +130,14 @@ def _distinct_targets(images: list[Path], folder: Path) -> list[Path]:
     return [folder / f'{name}.png' for name in distinct_names(images)]
 
 
-def _draw_video(inferencer: Drawer, source: Path, target: Path, side_by_side: bool) -> None:
+def _draw_video(
+    inferencer: Drawer, source: Path, target: Path, side_by_side: bool, progress: Progress
+) -> None:
     video = mmcv.VideoReader(str(source))
     if video.frame_cnt < 1:  # OpenCV's counts are below 0 for what is no video
         raise ValueError(f'not a video, or one without frames that OpenCV can read: {source}')
     with whole_file(target) as unfinished, _writer(unfinished, video.fps) as write:
-        for frame in track_iter_progress((video, len(video)), file=sys.stderr):
+        for frame in track(video, len(video), f'frames of {source.name}', progress):
             write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -14,13 +14,14 @@ from mmengine.config import Config
 from vil_mm.measure.model_speed import Setting, measure_model
 from vil_mm.measure.speed import Row, device_name, reason_kept
 from vil_mm.pictures.figures import new_figure, save_figure
+from vil_mm.progress import Progress, no_progress
 
 
 def compare_models(
     configs: dict[str, Config],
     sides: Sequence[int],
     setting: Setting,
-    progress: Callable[[], None] = lambda: None,
+    progress: Progress = no_progress,
 ) -> list[Row]:
     """Measure each config at each side of a square image; what fails becomes a row's ``reason``.
 
@@ -28,7 +29,7 @@ def compare_models(
         configs: By the name under which they are shown.
         sides: In pixels.
         setting: How.
-        progress: Is called after each row.
+        progress: Told how far it is.
     """
     setting.check()
     rows = []
@@ -39,7 +40,7 @@ def compare_models(
                 row.update(measure_model(cfg, (side, side), setting))
             rows.append(row)
             gc.collect()
-            progress()
+            progress('models', len(rows), len(configs) * len(sides))
     return rows
 
 

@@ -6,7 +6,7 @@ import contextlib
 import gc
 import statistics
 from argparse import Namespace
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ from vil_mm.measure.flops import count_flops
 from vil_mm.measure.inputs import make_noise, name_size
 from vil_mm.measure.speed import Call, Row, device_name, find_timer, peak_memory
 from vil_mm.models.inspection import count_parameters, find_kind
+from vil_mm.progress import Progress, no_progress, track
 from vil_mm.runs.build import load_model
 from vil_mm.runs.devices import check_device, find_device
 from vil_mm.runs.precision import use_mixed_precision
@@ -91,7 +92,7 @@ def measure_model(
     shape: tuple[int, int],
     setting: Setting,
     checkpoint: str | None = None,
-    progress: Callable[[range], Iterable[int]] = iter,
+    progress: Progress = no_progress,
 ) -> Row:
     """Measure a config's model on random images.
 
@@ -105,7 +106,7 @@ def measure_model(
         setting: How.
         checkpoint: Weights of the whole model, or official ones of a classifier; random ones take
             as long.
-        progress: Is given the calls that count and goes through them, as ``track_iter_progress``.
+        progress: Told how far it is.
 
     Returns:
         ``ms`` and ``ms_p90`` a call, ``images_per_s``, ``peak_MiB``, ``parameters`` (M) and, of
@@ -126,7 +127,9 @@ def measure_model(
         for _ in range(WARM_UP):
             call()
     # of its own, so that the timer's 256 MiB on a GPU are gone before memory is taken
-    times = _times(call, setting.device, progress(range(setting.repeat)))
+    times = _times(
+        call, setting.device, track(range(setting.repeat), setting.repeat, 'calls', progress)
+    )
     median = statistics.median(times)
     row: Row = {
         'height': shape[0],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from PIL import Image
 from vil_mm.datasets.checks.files import check_pairs
 from vil_mm.own_data.masks import TURNS, Look, Survey, look_at, survey
 from vil_mm.own_data.pairing import Pair, Pairing, find_pairs, shorten
+from vil_mm.progress import Progress, no_progress, track
 
 ORIENTATION = 0x0112  # EXIF tag
 SIDEWAYS = (5, 6, 7, 8)  # orientations that swap width and height
@@ -74,14 +75,14 @@ def look_into(
     masks: Path,
     *,
     skip_unpaired: bool = False,
-    progress: Callable[[int], None] = lambda total: None,
+    progress: Progress = no_progress,
 ) -> Folders:
     """Pair photos and masks and read all of them once.
 
     Args:
         images, masks: The folders.
         skip_unpaired: Leave out photos without a mask and masks without a photo.
-        progress: Called with the number of pairs after each of them.
+        progress: Told how far it is.
 
     Raises:
         FileNotFoundError, ValueError: As ``find_pairs``; or a file has no other, cannot be read, or
@@ -94,10 +95,8 @@ def look_into(
             f'found): {shorten(pairing.unpaired)}; every photo needs a mask of its name. '
             '--skip-unpaired leaves them out'
         )
-    samples = []
-    for pair in pairing.pairs:
-        samples.append(_sample(pair))
-        progress(len(pairing.pairs))
+    pairs = track(pairing.pairs, len(pairing.pairs), 'photos', progress)
+    samples = [_sample(pair) for pair in pairs]
     wrong = [sample for sample in samples if not sample.turn]
     if wrong:
         raise ValueError(_wrong_sizes(wrong))

@@ -21,6 +21,7 @@ from vil_mm.own_data.masks import COLOUR, TURNS, open_mask, read_codes
 from vil_mm.own_data.schedule import plan_schedule
 from vil_mm.own_data.split import Split, split_pairs
 from vil_mm.own_data.weights import Start, read_start
+from vil_mm.progress import Progress, no_progress
 
 RECORD = 'made_from.json'
 RARE = 20  # a class with less than one in so many pixels is rare
@@ -47,7 +48,7 @@ def prepare(
     wishes: Wishes,
     out: Path,
     say: Callable[[str], None] = print,
-    progress: Callable[[int], None] = lambda total: None,
+    progress: Progress = no_progress,
 ) -> Path:
     """Look at the data, recode the masks and write a config, all into a new folder.
 
@@ -57,7 +58,7 @@ def prepare(
         wishes: What the user asks for.
         out: Folder to make; it appears when all of it is written.
         say: Called with each line about what was found and decided.
-        progress: Called with the number of photos after each of them.
+        progress: Told how far it is.
 
     Returns:
         The config.

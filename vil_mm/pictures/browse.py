@@ -21,6 +21,7 @@ from vil_mm.datasets.reading import reader_of
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.captions import LEAST, draw_classes
 from vil_mm.engine.visualizer import SegPanelVisualizer
+from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.build import build_dataset
 from vil_mm.runs.checks import check_data
 from vil_mm.runs.data import check_samples
@@ -42,7 +43,7 @@ def browse(
     phase: str = 'train',
     mode: str = 'transformed',
     number: int | None = None,
-    progress: Callable[[int], None] = lambda total: None,
+    progress: Progress = no_progress,
 ) -> list[Path]:
     """Draw images of a config's data set into PNG files.
 
@@ -57,7 +58,7 @@ def browse(
         mode: 'original' as loaded, 'transformed' as the pipeline leaves it, 'concat' both,
             'pipeline' after every transform that changes the image.
         number: How many images, from the first; None for all.
-        progress: Is called after each image with the number of all.
+        progress: Told how far it is.
 
     Returns:
         The files.
@@ -87,7 +88,7 @@ def browse(
         stem = Path(inner.get_data_info(own).get('img_path', '')).stem
         files.append(Path(folder, f'{index:05d}_{stem}.png'))
         mmcv.imwrite(mmcv.rgb2bgr(page), str(files[-1]))
-        progress(total)
+        progress('images', index + 1, total)
     return files
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from mmpretrain.evaluation import ConfusionMatrix
 from vil_mm.datasets.checks import mask_loader
 from vil_mm.datasets.label_maps import resize_nearest
 from vil_mm.pictures.figures import new_figure, save_figure
+from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.build import build_dataset, build_runner
 from vil_mm.runs.checks import check_data
 from vil_mm.runs.data import check_samples
@@ -43,7 +44,7 @@ class Confusion(NamedTuple):
 
 
 def count_confusion(
-    cfg: Config, source: str | Path, progress: Callable[[int], None] = lambda total: None
+    cfg: Config, source: str | Path, progress: Progress = no_progress
 ) -> tuple[np.ndarray, list[str]]:
     """Count a model's answers on the test data of its config.
 
@@ -51,7 +52,7 @@ def count_confusion(
         cfg: What ``read_config`` returned, of a segmentor or classifier.
         source: A checkpoint, which is tested first; or what ``tools/test.py --out`` has written:
             the folder of label maps, or a classifier's ``predictions.pkl``.
-        progress: Is called after each label map with the number of all.
+        progress: Told how far it is.
 
     Returns:
         Pixels or images ``(K, K)``, true class by row, int64; and the names of the classes.
@@ -81,7 +82,7 @@ def count_confusion(
 
 
 def segmentor_confusion(
-    folder: Path, dataset: BaseDataset, progress: Callable[[int], None] = lambda total: None
+    folder: Path, dataset: BaseDataset, progress: Progress = no_progress
 ) -> np.ndarray:
     """Pixels ``(K, K)`` of label maps, as ``tools/test.py --out`` numbers them, against the truth.
 
@@ -116,7 +117,7 @@ def segmentor_confusion(
             raise ValueError(f'{path} is no map of the {num_classes} classes of this config')
         pairs = truth[known].astype(np.int64) * num_classes + predicted[known]
         matrix += np.bincount(pairs, minlength=num_classes**2).reshape(matrix.shape)
-        progress(total)
+        progress('label maps', i + 1, total)
     return matrix
 
 

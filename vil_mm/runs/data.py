@@ -16,12 +16,12 @@ from vil_mm.datasets import DatasetError
 from vil_mm.datasets.checks import (
     Expected,
     Part,
-    Progress,
     SplitReport,
     check_part,
     check_splits,
     name_files,
 )
+from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.checks import check_data, innermost
 from vil_mm.runs.screen import is_first_process
 from vil_mm.runs.tasks import find_task, registry_scope
@@ -63,7 +63,7 @@ def look_at_data(
     *splits: str,
     whole: bool = False,
     workers: int = 1,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = no_progress,
 ) -> list[SplitReport]:
     """Look at the data sets that a config's data loaders read, as objects.
 
@@ -95,7 +95,7 @@ def look_at_data(
 
 
 def check_whole(
-    cfg: Config, workers: int = 1, progress: Progress = lambda what, done, total: None
+    cfg: Config, workers: int = 1, progress: Progress = no_progress
 ) -> list[SplitReport]:
     """Read all data of a config; test data that are the validation data are read once.
 

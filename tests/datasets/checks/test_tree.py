@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vil_mm.datasets.checks import files, known_sets, tree, tree_progress
+from vil_mm.datasets.checks import files, known_sets, tree
 from vil_mm.datasets.checks.known_sets import KNOWN_SETS, find_set
 from vil_mm.datasets.checks.tree import check_tree
 from vil_mm.datasets.checks.tree_report import FIXES, NOTES, TreeReport
@@ -411,37 +410,6 @@ def test_which_set_a_config_reads() -> None:
     assert find_set('ADE20KDataset', 'data/anything') == 'ade20k'
     assert find_set('BaseSegDataset', 'data/camvid') == 'camvid'
     assert find_set('DrawnDataset', 'data/drawn') is None
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_bar_on_a_terminal(monkeypatch) -> None:
-    monkeypatch.setattr(tree_progress, 'PATIENCE', 0)
-    file = Terminal()
-    progress = tree_progress.TreeProgress(file)
-    for done in (32, 64, 100):
-        progress('files', done, 100)
-    assert file.getvalue().startswith('checking files\n')
-    assert '] 64/100' in file.getvalue() and file.getvalue().endswith('\n')
-
-
-def test_short_work_shows_nothing() -> None:
-    for file in (Terminal(), io.StringIO()):
-        tree_progress.TreeProgress(file)('files', 100, 100)
-        assert file.getvalue() == ''
-
-
-def test_lines_in_a_log(monkeypatch) -> None:
-    monkeypatch.setattr(tree_progress, 'LOG_EVERY', 0)
-    file = io.StringIO()
-    progress = tree_progress.TreeProgress(file)
-    progress('files', 32, 1000)
-    progress('files', 1000, 1000)
-    lines = file.getvalue().splitlines()
-    assert lines == ['checking files: 32 of 1,000', 'checking files: 1,000 of 1,000']
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import cv2
@@ -15,9 +14,6 @@ from mmseg.apis import MMSegInferencer, inference_model, init_model
 from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from torch import nn
-
-from vil_mm.models.segmentors import tiled_encoder_decoder
-from vil_mm.models.segmentors.tiled_encoder_decoder import LateProgressBar
 
 WINDOWS = dict(crop_size=(64, 64), stride=(43, 43))
 
@@ -150,17 +146,3 @@ def test_apis_of_mmseg(trained, drawn_data, tmp_path) -> None:
     assert found['visualization'].ndim == 3
     (written,) = (tmp_path / 'out' / 'pred').iterdir()
     assert np.array_equal(cv2.imread(str(written), -1), labels[0].numpy())
-
-
-def test_no_bar_for_short_work_and_one_for_long(capsys, monkeypatch) -> None:
-    bar = LateProgressBar(4)
-    for _ in range(4):
-        bar(1)
-    assert capsys.readouterr() == ('', '')
-    bar = LateProgressBar(4)
-    bar(2)
-    monkeypatch.setattr(tiled_encoder_decoder.time, 'monotonic', lambda: bar.show_at + 1)
-    bar(1)
-    bar(1)
-    out, err = capsys.readouterr()
-    assert not out and re.search(r'3/4.*\r.*4/4.*\n$', err, re.DOTALL)

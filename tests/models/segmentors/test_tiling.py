@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -152,10 +154,13 @@ def test_the_band_alone_is_held() -> None:
 
 
 def test_progress_counts_windows() -> None:
-    done = []
+    steps = []
     tiles = Tiling((8, 8), (5, 5), batch_size=2)
-    tiled_argmax(torch.zeros(3, 20, 24), model(), tiles, progress=done.append)
-    assert sum(done) == tiles.count((20, 24)) == 4 * 5 and set(done) == {1, 2}
+    tiled_argmax(torch.zeros(3, 20, 24), model(), tiles, progress=lambda *x: steps.append(x))
+    total = tiles.count((20, 24))
+    assert total == 4 * 5 and steps[-1] == ('windows', total, total)
+    done = [0, *(step[1] for step in steps)]
+    assert {after - before for before, after in pairwise(done)} == {1, 2}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ them to a config.
 """
 
 from vil_mm.datasets.checks.at_loading import BadFileError, CheckedLoading, mask_loader, name_files
-from vil_mm.datasets.checks.check import SAMPLE, Progress, check_part
+from vil_mm.datasets.checks.check import SAMPLE, check_part
 from vil_mm.datasets.checks.findings import SplitReport
 from vil_mm.datasets.checks.parts import Expected, Part
 from vil_mm.datasets.checks.splits import check_splits
@@ -17,7 +17,6 @@ __all__ = [
     'CheckedLoading',
     'Expected',
     'Part',
-    'Progress',
     'SplitReport',
     'check_part',
     'check_splits',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,11 +13,10 @@ from vil_mm.datasets.checks.labels import Labels
 from vil_mm.datasets.checks.names import check_names
 from vil_mm.datasets.checks.pairs import Pair, read_pair
 from vil_mm.datasets.checks.parts import Part
+from vil_mm.progress import Progress, no_progress, track
 
 SAMPLE = 50  # pairs that are read before a run
 SEED = 0
-# Told how many of how many steps of something are done: ``progress('train pairs', 64, 936)``.
-Progress = Callable[[str, int, int], None]
 
 
 def check_part(
@@ -26,7 +25,7 @@ def check_part(
     *,
     whole: bool = False,
     workers: int = 1,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = no_progress,
 ) -> SplitReport:
     """Check one data set of a split.
 
@@ -45,7 +44,7 @@ def check_part(
     chosen = _chosen(len(part.infos), whole)
     whole = len(chosen) == len(part.infos)
     labels = Labels(part)
-    steps = _with_progress(_read(part, chosen, workers), len(chosen), f'{split} pairs', progress)
+    steps = track(_read(part, chosen, workers), len(chosen), f'{split} pairs', progress)
     for pair in steps:
         report.num_read += 1
         report.add(pair.findings)
@@ -81,14 +80,6 @@ def _read(
         for start in range(0, len(chosen), 16 * workers):
             batch = chosen[start : start + 16 * workers]
             yield from pool.map(lambda index: read_pair(part, index, masks_only), batch)
-
-
-def _with_progress(
-    pairs: Iterable[Pair], total: int, what: str, progress: Progress
-) -> Iterator[Pair]:
-    for done, pair in enumerate(pairs, 1):
-        yield pair
-        progress(what, done, total)
 
 
 def check_class_labels(part: Part) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ import itertools
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,12 +14,10 @@ from typing import NamedTuple
 from vil_mm.datasets.checks.files import PairNames, Problem, check_pairs
 from vil_mm.datasets.checks.known_sets import KNOWN_SETS, KnownSet, Split
 from vil_mm.datasets.checks.tree_report import TreeReport
+from vil_mm.progress import Progress, no_progress
 
 BATCH = 32  # files or pairs that a process checks at a time
 NEAR = 100  # neighbours that are looked at where the folder of a set is not the one given
-
-# Told how many of how many steps of something are done: ``progress('files', 64, 936)``.
-Progress = Callable[[str, int, int], None]
 
 
 class Leaf(NamedTuple):
@@ -54,7 +52,7 @@ def check_tree(
     workers: int | None = None,
     quick: bool = False,
     any_count: bool = False,
-    progress: Progress = lambda what, done, total: None,
+    progress: Progress = no_progress,
 ) -> TreeReport:
     """Check a data set on disk.
 

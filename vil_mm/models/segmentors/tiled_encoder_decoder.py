@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import sys
-import time
 from collections.abc import Callable, Sequence
 
 import torch
-from mmengine import ProgressBar, Timer
 from mmengine.dist import is_main_process
 from mmengine.registry import MODELS
 from mmengine.structures import PixelData
@@ -18,6 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vil_mm.models.segmentors.tiling import Box, Size, Tiling, labels_of_windows
+from vil_mm.progress import no_progress, show_progress
+
+PATIENCE = 10.0  # seconds without a progress bar
 
 
 @MODELS.register_module()
@@ -99,16 +99,17 @@ class TiledEncoderDecoder(EncoderDecoder):
         height, width = image.shape[1:]
         region = (0, height, 0, width) if size != (height, width) else _unpadded(meta, size)
         threshold = self.decode_head.threshold
-        labels = labels_of_windows(
-            tuple(size),
-            lambda boxes: self._logits_of(image, boxes, prepare),
-            tiling,
-            region=region,
-            out_size=meta.get('ori_shape'),
-            align_corners=self.align_corners,
-            threshold=0.5 if threshold is None else threshold,
-            progress=LateProgressBar(tiling.count(size)),
-        )
+        with show_progress(patience=PATIENCE) as progress:
+            labels = labels_of_windows(
+                tuple(size),
+                lambda boxes: self._logits_of(image, boxes, prepare),
+                tiling,
+                region=region,
+                out_size=meta.get('ori_shape'),
+                align_corners=self.align_corners,
+                threshold=0.5 if threshold is None else threshold,
+                progress=progress if is_main_process() else no_progress,
+            )
         sample = SegDataSample() if sample is None else sample
         sample.set_data({'pred_sem_seg': PixelData(data=_turned_back(labels, meta).unsqueeze(0))})
         return sample
@@ -138,25 +139,3 @@ def _turned_back(labels: Tensor, meta: dict) -> Tensor:
     if not meta.get('flip'):
         return labels
     return labels.flip(1 if meta.get('flip_direction') == 'horizontal' else 0)
-
-
-class LateProgressBar:
-    """mmengine's bar, on the terminal's error output, for work that takes long.
-
-    Args:
-        total: Number of tasks.
-        after: Seconds without a bar.
-    """
-
-    def __init__(self, total: int, after: float = 10.0) -> None:
-        self.bar = ProgressBar(total, start=False, file=sys.stderr)
-        self.bar.timer = Timer()
-        self.show_at = time.monotonic() + after
-
-    def __call__(self, done: int) -> None:
-        if time.monotonic() < self.show_at or not is_main_process():
-            self.bar.completed += done
-            return
-        self.bar.update(done)
-        if self.bar.completed == self.bar.task_num:
-            print(file=sys.stderr)

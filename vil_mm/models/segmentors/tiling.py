@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vil_mm.progress import Progress, no_progress
+
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 Size = tuple[int, int]
 
@@ -110,7 +112,7 @@ def labels_of_windows(
     out_size: Size | None = None,
     align_corners: bool = False,
     threshold: float = 0.5,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Tensor:
     """Labels of what a function of windows predicts, in memory for a band of rows of logits.
 
@@ -125,7 +127,7 @@ def labels_of_windows(
         out_size: (H', W') that logits of the region are resized to, bilinearly, before the choice.
         align_corners: As in ``torch.nn.functional.interpolate``.
         threshold: Of one class alone: the probability above which a pixel is 1.
-        progress: Is called with the number of windows that have been predicted.
+        progress: Told how far it is.
 
     Returns:
         ``(H', W')`` on the device of the logits; uint8 for up to 255 classes, so that 255 stays
@@ -163,7 +165,7 @@ def logit_rows(
     size: Size,
     logits_of: Callable[[Sequence[Box]], Tensor],
     tiling: Tiling,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress = no_progress,
 ) -> Iterator[Tensor]:
     """Averaged logits from top to bottom in blocks ``(R, K, W)``, each as soon as it is final.
 
@@ -173,7 +175,7 @@ def logit_rows(
     window = min(tiling.crop_size[0], height), min(tiling.crop_size[1], width)
     # how many windows cover a pixel is the product of two counts, one a row and one a column
     in_row, in_column = _cover(tops, window[0], height), _cover(lefts, window[1], width)
-    band = None
+    band, done, total = None, 0, len(tops) * len(lefts)
     for top, following in pairwise([*tops, height]):
         for first in range(0, len(lefts), tiling.batch_size):
             some = lefts[first : first + tiling.batch_size]
@@ -184,8 +186,8 @@ def logit_rows(
                 band = logits.new_zeros((window[0], logits.shape[1], width), dtype=dtype)
                 in_row, in_column = in_row.to(band), in_column.to(band)
             _add(band, logits, top, some)
-            if progress:
-                progress(len(some))
+            done += len(some)
+            progress('windows', done, total)
         yield from _finished(band, top, following, in_row, in_column)
 
 
