@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 
 
 def test_a_file_takes_its_name_at_the_end(tmp_path: Path) -> None:
     target = tmp_path / 'new' / 'a.png'
-    with whole_file(target) as unfinished:
+    with atomic_write(target) as unfinished:
         assert unfinished.suffix == '.png' and unfinished.parent == target.parent
         unfinished.write_text('a picture')
         assert not target.exists()
@@ -23,7 +23,7 @@ def test_a_file_takes_its_name_at_the_end(tmp_path: Path) -> None:
 def test_what_was_there_stays_if_writing_fails(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / 'a.png'
     target.write_text('an older one')
-    with pytest.raises(type(error)), whole_file(target) as unfinished:
+    with pytest.raises(type(error)), atomic_write(target) as unfinished:
         unfinished.write_text('half')
         raise error
     assert target.read_text() == 'an older one'

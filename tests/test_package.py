@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import vil_mm
-from vil_mm import stack
+from vil_mm import versions
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPAT = ROOT / 'vil_mm' / 'torchvision_compat.py'
@@ -82,25 +82,25 @@ def test_config_dir_holds_configs():
 
 
 def test_a_missing_package_names_the_extra(monkeypatch):
-    monkeypatch.setattr(stack, 'find_spec', lambda name: None if name == 'mmseg' else object())
+    monkeypatch.setattr(versions, 'find_spec', lambda name: None if name == 'mmseg' else object())
     with pytest.raises(ImportError, match=r"mmseg.*pip install 'vil_mm\[onedl\]'"):
-        stack.check_stack()
+        versions.check_stack()
 
 
 @pytest.mark.parametrize('version', ['0.10.6', '0.12.0', '1.0'])
 def test_an_untested_version_warns_once(monkeypatch, version):
-    monkeypatch.setattr(stack, 'installed_version', lambda name: version)
-    monkeypatch.setattr(stack, 'SUPPORTED', {'mmengine': stack.SUPPORTED['mmengine']})
+    monkeypatch.setattr(versions, 'installed_version', lambda name: version)
+    monkeypatch.setattr(versions, 'SUPPORTED', {'mmengine': versions.SUPPORTED['mmengine']})
     with pytest.warns(UserWarning, match=f'mmengine {re.escape(version)} is outside') as caught:
-        stack.check_stack()
+        versions.check_stack()
     assert len(caught) == 1
 
 
 @pytest.mark.parametrize('version', ['0.10.7', '0.10.12', '0.11.0rc3'])
 def test_a_tested_version_is_silent(monkeypatch, recwarn, version):
-    monkeypatch.setattr(stack, 'installed_version', lambda name: version)
-    monkeypatch.setattr(stack, 'SUPPORTED', {'mmengine': stack.SUPPORTED['mmengine']})
-    stack.check_stack()
+    monkeypatch.setattr(versions, 'installed_version', lambda name: version)
+    monkeypatch.setattr(versions, 'SUPPORTED', {'mmengine': versions.SUPPORTED['mmengine']})
+    versions.check_stack()
     assert not recwarn.list
 
 

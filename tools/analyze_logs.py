@@ -8,7 +8,7 @@ from pathlib import Path
 from command_line import Parser, existing, main
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument(
         'json_logs',
@@ -40,4 +40,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

@@ -7,7 +7,7 @@ import argparse
 from command_line import Parser, add_speed_options, existing, main, read_config
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config()
     parser.add_argument(
@@ -33,4 +33,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

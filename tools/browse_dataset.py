@@ -9,7 +9,7 @@ from command_line import Parser, folder, main, positive, read_config
 MODES = ('original', 'transformed', 'concat', 'pipeline')
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config(help='config file of a segmentor or classifier')
     parser.add_argument(
@@ -47,4 +47,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

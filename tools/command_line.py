@@ -311,7 +311,7 @@ def _check_only() -> None:
     tool = Path(__file__).parent / Path(*sys.argv[:1]).name
     if not tool.is_file():
         raise SystemExit('usage: command_line.py TOOL.py ARGUMENTS, which checks them')
-    runpy.run_path(str(tool), run_name='arguments')['parser_of']().parse_args()
+    runpy.run_path(str(tool), run_name='arguments')['make_parser']().parse_args()
 
 
 if __name__ == '__main__':

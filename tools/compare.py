@@ -8,7 +8,7 @@ from pathlib import Path
 from command_line import Parser, add_speed_options, folder, main, positive, read_config
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config('configs', nargs='+', metavar='CONFIG')
     parser.add_argument(
@@ -52,4 +52,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

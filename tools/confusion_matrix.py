@@ -8,7 +8,7 @@ from pathlib import Path
 from command_line import Parser, existing, main, output, positive, read_config
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config()
     parser.add_argument(
@@ -62,4 +62,4 @@ def _name(source: str) -> str:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TARGETS = ('classifier', 'backbone', 'official')
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument(
         'src',
@@ -66,4 +66,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

@@ -7,7 +7,7 @@ import argparse
 from command_line import Parser, main, positive
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument('root', help='folder to make; the same set found there is left as it is')
     parser.add_argument('--num-train', type=positive, default=240, help='pictures for training')
@@ -23,4 +23,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

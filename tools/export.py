@@ -19,7 +19,7 @@ FORMATS = ('onnx', 'torch-export')
 PARTS = ('backbone', 'whole')
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_config()
     parser.add_weights()
@@ -40,7 +40,8 @@ def parser_of() -> Parser:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from vil_mm.export import OPSET, channels_of, check_target, deployed, export, form_of
+    from vil_mm.export import OPSET, check_target, deployed, export, find_form
+    from vil_mm.models.inspection import count_channels
     from vil_mm.runs.build import load_model
 
     torch.manual_seed(0)
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     shape = args.shape
     model = load_model(read_config(args), args.checkpoint)
     function = deployed(model, args.part, shape)
-    form = form_of(model.backbone, shape)
+    form = find_form(model.backbone, shape)
     start = time.monotonic()
 
     def say(step: str) -> None:
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     )
     kind = f'ONNX opset {OPSET}' if args.format == 'onnx' else f'torch {torch.__version__} program'
     print(f'{report.path}: {kind}, {report.path.stat().st_size / 2**20:.1f} MiB')
-    size = f'{channels_of(model.backbone)}, {shape[0]}, {shape[1]}'
+    size = f'{count_channels(model.backbone)}, {shape[0]}, {shape[1]}'
     print(f'input     images (batch, {size}) float32: {function.takes}')
     if form is not None:
         chunks = f', {form.chunk_size} tokens a chunk' if form.chunk_size else ''
@@ -90,4 +91,4 @@ def print_report(report: Report) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

@@ -17,7 +17,7 @@ from command_line import Parser, existing, main, one_line_errors, positive
 OUT = 'work_dirs/own_data'
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         '--images',
@@ -130,4 +130,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run, expected=())  # what goes wrong in a run keeps its traceback
+    main(make_parser(), run, expected=())  # what goes wrong in a run keeps its traceback

@@ -9,7 +9,7 @@ from command_line import Parser, main, read_config
 FORMS = ('auto', 'parallel', 'chunkwise', 'fused')
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config()
     parser.add_shape('height, width', default=(224, 224))
@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

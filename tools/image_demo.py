@@ -11,7 +11,7 @@ import sys
 from command_line import Parser, existing, main, read_config, share
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_argument(
         'source',
@@ -76,4 +76,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

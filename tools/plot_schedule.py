@@ -8,7 +8,7 @@ from pathlib import Path
 from command_line import Parser, main, read_config
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config(help='config file of a training')
     parser.add_argument('--out', type=Path, help='PNG to write; default: CONFIG_schedule.png')
@@ -25,4 +25,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

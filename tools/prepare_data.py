@@ -32,7 +32,7 @@ KNOWN_SETS = (
 )  # those of vil_mm.datasets.checks.known_sets
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         'name',
@@ -119,4 +119,4 @@ def check_config(args: argparse.Namespace) -> int:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

@@ -7,7 +7,7 @@ import argparse
 from command_line import Parser, main, positive, read_config
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config(help='segmentation or classification config whose data sets are measured')
     parser.add_argument(
@@ -42,4 +42,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

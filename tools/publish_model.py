@@ -12,7 +12,7 @@ import argparse
 from command_line import Parser, existing, main, output
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('src', type=existing('checkpoint'), help='checkpoint of a training')
     parser.add_argument('dst', type=output('.pth'), help='file to write, *.pth')
@@ -27,4 +27,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

@@ -7,7 +7,7 @@ import argparse
 from command_line import Parser, existing, main, read_config
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config(help='config of the run')
     parser.add_argument(
@@ -26,4 +26,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

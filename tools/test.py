@@ -20,7 +20,7 @@ from command_line import (
 )
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = run_parser(__doc__)
     parser.add_argument(
         'checkpoint', type=existing('checkpoint'), help='weights of the whole model'
@@ -87,4 +87,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run, expected=())
+    main(make_parser(), run, expected=())

@@ -9,7 +9,7 @@ from command_line import Parser, main, one_line_errors, read_config, run_parser
 PRECISIONS = ('auto', 'float16', 'bfloat16')
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = run_parser(__doc__)
     parser.add_argument(
         '--resume', action='store_true', help='go on from the last checkpoint in the work dir'
@@ -56,4 +56,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run, expected=())  # what else goes wrong in a run keeps its traceback
+    main(make_parser(), run, expected=())  # what else goes wrong in a run keeps its traceback

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from vil_mm.pictures.samples import Sample
 
 
-def parser_of() -> Parser:
+def make_parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     pictures = parser.add_subparsers(dest='what', required=True, metavar='PICTURE')
     sub = pictures.add_parser('features', help='principal components of the tokens as colours')
@@ -160,4 +160,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(parser_of(), run)
+    main(make_parser(), run)

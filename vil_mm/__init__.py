@@ -4,9 +4,9 @@ In a config, `custom_imports = dict(imports=['vil_mm'], allow_failed_imports=Fal
 """
 
 from vil_mm.quiet import quiet_building, quiet_import
-from vil_mm.stack import check_stack
 from vil_mm.torchvision_compat import import_torchvision
 from vil_mm.version import __version__
+from vil_mm.versions import check_stack
 from vil_mm.zoo import CONFIG_DIR
 
 __all__ = ['CONFIG_DIR', '__version__']

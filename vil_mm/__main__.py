@@ -32,7 +32,7 @@ PACKAGES = {
 }
 
 
-def version_of(module: str) -> str:
+def find_version(module: str) -> str:
     """Version and package of an imported name, or that it is absent."""
     for package in PACKAGES[module]:
         try:
@@ -42,7 +42,7 @@ def version_of(module: str) -> str:
     return 'not installed'
 
 
-def operators_of_mmcv() -> str:
+def check_mmcv_operators() -> str:
     """Whether this mmcv has compiled operators, which mmdetection and some heads need."""
     if importlib.util.find_spec('mmcv._ext') is None:
         return 'not compiled: segmentation and classification work, mmdetection does not'
@@ -53,7 +53,7 @@ def operators_of_mmcv() -> str:
     return 'compiled'
 
 
-def operators_of_torchvision() -> str:
+def check_torchvision_operators() -> str:
     """Whether the build of torchvision fits that of torch."""
     if has_operators():
         return 'compiled'
@@ -85,9 +85,9 @@ def report() -> dict[str, str]:
     return {
         'vil_mm': vil_mm.__version__,
         'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
-        **{module: version_of(module) for module in PACKAGES},
-        'operators of mmcv': operators_of_mmcv(),
-        'operators of torchvision': operators_of_torchvision(),
+        **{module: find_version(module) for module in PACKAGES},
+        'operators of mmcv': check_mmcv_operators(),
+        'operators of torchvision': check_torchvision_operators(),
         'GPUs': gpus(),
         'fused kernels': fused_kernels(),
         'configs': f'{vil_mm.CONFIG_DIR} ({len(list_models())} models)',

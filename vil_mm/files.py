@@ -25,7 +25,7 @@ def require(kind: str, path: str | Path) -> Path:
 
 
 @contextmanager
-def whole_file(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path) -> Iterator[Path]:
     """A file to write instead of ``target``, which takes its place at the end if nothing fails.
 
     It lies beside the target, whose folder is made, and has the target's ending, by which some

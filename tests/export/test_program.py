@@ -11,11 +11,12 @@ import torch
 from torch import nn
 
 import vil_mm.export
-from vil_mm.export import channels_of, check_target, deployed, export, form_of
+from vil_mm.export import check_target, deployed, export, find_form
 from vil_mm.export.check import Difference, check_tolerance, compare, eager_run
 from vil_mm.export.program import SUFFIXES
 from vil_mm.mlstm.cost import Form
 from vil_mm.models import VisionLSTM
+from vil_mm.models.inspection import count_channels
 
 SHAPE = (16, 24)
 
@@ -202,7 +203,7 @@ def test_other_channels_and_backbones(tmp_path: Path) -> None:
     (difference,) = export(model.eval(), path, SHAPE, **options).differences
     assert difference.name == 'features' and difference.shape == (4, 2, 3)
     assert torch.export.load(path).module()(torch.zeros(7, 5, *SHAPE))[0].shape == (7, 4, 2, 3)
-    assert channels_of(build(in_channels=4).backbone) == 4 and channels_of(nn.Identity()) == 3
+    assert count_channels(build(in_channels=4).backbone) == 4 and count_channels(nn.Identity()) == 3
 
 
 def test_differences_are_seen() -> None:
@@ -261,10 +262,10 @@ def test_detectors_are_refused_whole() -> None:
 
 
 def test_form_in_the_file() -> None:
-    assert form_of(VisionLSTM('tiny'), (224, 224)) == Form('parallel')
-    assert form_of(VisionLSTM('tiny'), (512, 512)).backend == 'chunkwise'
-    assert form_of(VisionLSTM('tiny', mlstm_backend='parallel'), (512, 512)) == Form('parallel')
-    assert form_of(nn.Identity(), (224, 224)) is None
+    assert find_form(VisionLSTM('tiny'), (224, 224)) == Form('parallel')
+    assert find_form(VisionLSTM('tiny'), (512, 512)).backend == 'chunkwise'
+    assert find_form(VisionLSTM('tiny', mlstm_backend='parallel'), (512, 512)) == Form('parallel')
+    assert find_form(nn.Identity(), (224, 224)) is None
 
 
 def test_target(tmp_path: Path) -> None:

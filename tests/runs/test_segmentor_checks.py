@@ -9,7 +9,7 @@ import pytest
 from mmengine.config import Config, ConfigDict
 
 from vil_mm import CONFIG_DIR
-from vil_mm.runs.segmentor_checks import check_segmentor, classes_of
+from vil_mm.runs.segmentor_checks import check_segmentor, find_classes
 from vil_mm.runs.validation_checks import check_normalisation, check_save_best
 
 DECODE, AUX = 'model.decode_head', 'model.auxiliary_head'
@@ -194,14 +194,14 @@ def test_class_weights_of_a_file(cfg: Config, tmp_path: Path) -> None:
 
 def test_classes_of_data_sets(tmp_path: Path) -> None:
     drawn = ConfigDict(type='DrawnDataset')
-    assert classes_of(drawn)[:2] == ['ground', 'disc']
-    assert classes_of(ConfigDict(type='mmseg.ADE20KDataset'))[0] == 'wall'
-    assert classes_of(ConfigDict(type='ConcatDataset', datasets=[drawn]))[1] == 'disc'
-    assert classes_of(ConfigDict(type='RepeatDataset', dataset=drawn))[1] == 'disc'
-    assert classes_of(ConfigDict(type='BaseSegDataset')) is None
-    assert classes_of(ConfigDict(type='Unknown')) is None
+    assert find_classes(drawn)[:2] == ['ground', 'disc']
+    assert find_classes(ConfigDict(type='mmseg.ADE20KDataset'))[0] == 'wall'
+    assert find_classes(ConfigDict(type='ConcatDataset', datasets=[drawn]))[1] == 'disc'
+    assert find_classes(ConfigDict(type='RepeatDataset', dataset=drawn))[1] == 'disc'
+    assert find_classes(ConfigDict(type='BaseSegDataset')) is None
+    assert find_classes(ConfigDict(type='Unknown')) is None
     (tmp_path / 'classes.txt').write_text('sky\nrail way\n')
     of_file = ConfigDict(
         type='BaseSegDataset', metainfo=dict(classes=str(tmp_path / 'classes.txt'))
     )
-    assert classes_of(of_file) == ['sky', 'rail way']
+    assert find_classes(of_file) == ['sky', 'rail way']

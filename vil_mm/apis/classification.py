@@ -20,7 +20,7 @@ from vil_mm.apis.inputs import ImageInputs
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.captions import draw_classes
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 from vil_mm.runs.devices import check_device
 from vil_mm.runs.reading import read_config
 from vil_mm.runs.tasks import classification, find_task
@@ -120,12 +120,12 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         if not show and show_dir is None:
             return None
         pictures = []
-        for image, sample, name in zip(ori_inputs, preds, self.names_of(ori_inputs), strict=True):
+        for image, sample, name in zip(ori_inputs, preds, self.list_names(ori_inputs), strict=True):
             picture = draw_classes(self.look_at(image), sample, self.classes, draw_gt=False)
             if show:
                 Visualizer().show(picture, win_name=str(name), wait_time=wait_time)
             if show_dir is not None:
-                with whole_file(Path(show_dir, f'{name}.png')) as unfinished:
+                with atomic_write(Path(show_dir, f'{name}.png')) as unfinished:
                     mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
             pictures.append(picture)
         return pictures

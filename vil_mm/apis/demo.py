@@ -12,7 +12,7 @@ import mmcv
 import numpy as np
 
 from vil_mm.datasets.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, distinct_names, list_images
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 from vil_mm.progress import Progress, no_progress, track
 
 
@@ -101,7 +101,7 @@ def draw_all(
                 raise
             wrong[target] = str(error)
             continue
-        with whole_file(target) as unfinished:
+        with atomic_write(target) as unfinished:
             mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
     return wrong
 
@@ -136,7 +136,7 @@ def _draw_video(
     video = mmcv.VideoReader(str(source))
     if video.frame_cnt < 1:  # OpenCV's counts are below 0 for what is no video
         raise ValueError(f'not a video, or one without frames that OpenCV can read: {source}')
-    with whole_file(target) as unfinished, _writer(unfinished, video.fps) as write:
+    with atomic_write(target) as unfinished, _writer(unfinished, video.fps) as write:
         for frame in track(video, len(video), f'frames of {source.name}', progress):
             write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
 

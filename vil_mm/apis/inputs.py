@@ -92,7 +92,7 @@ class ImageInputs:
         """
         if isinstance(image, str | Path):
             results = self.reader.read(str(image))
-            channels = channels_of(results['img'])
+            channels = _count_bands(results['img'])
             if channels not in (1, self._channels):
                 raise ValueError(
                     f'{image} has {channels} channels, but the model takes {self._channels}'
@@ -116,7 +116,7 @@ class ImageInputs:
                 f'an image is a path or a NumPy array {shape}, got {type(image).__name__}'
             )
         good = image.ndim in ((2, 3) if channels == 1 else (3,)) and image.size
-        if not good or channels_of(image) != channels:
+        if not good or _count_bands(image) != channels:
             raise ValueError(f'an image is an array {shape + order}, got the shape {image.shape}')
         if self.reader.is_8_bit and image.dtype != np.uint8:
             raise ValueError(
@@ -130,7 +130,7 @@ class ImageInputs:
         """The image itself as a picture ``(H, W, 3)``, uint8, RGB."""
         return self.reader.picture(self.load(image)['img'])
 
-    def names_of(self, inputs: list[str | np.ndarray]) -> list[Path]:
+    def list_names(self, inputs: list[str | np.ndarray]) -> list[Path]:
         """Names without endings for what is written of images; arrays are numbered."""
         files = iter(distinct_names([x for x in inputs if isinstance(x, str)]))
         names = []
@@ -140,12 +140,12 @@ class ImageInputs:
         return names
 
 
-def channels_of(image: np.ndarray) -> int:
+def _count_bands(image: np.ndarray) -> int:
     """C of ``(H, W, C)``, or 1 of ``(H, W)``."""
     return 1 if image.ndim == 2 else image.shape[2]
 
 
-def scope_of_model(cfg: Config, scope: str) -> str:
+def find_model_scope(cfg: Config, scope: str) -> str:
     """The registry scope to build a config's model in: its own, or another where that has it not.
 
     Args:

@@ -18,11 +18,11 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from vil_mm.apis.inputs import ImageInputs, scope_of_model
+from vil_mm.apis.inputs import ImageInputs, find_model_scope
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.visualizer import default_palette
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 from vil_mm.models.segmentors import TiledEncoderDecoder
 from vil_mm.runs.devices import check_device
 from vil_mm.runs.reading import read_config
@@ -85,7 +85,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         cfg.visualizer = ConfigDict(type='SegPanelVisualizer', name='inference')
         cfg.model.backbone.init_cfg = None
         _use_windows(cfg, full_size)
-        scope = scope_of_model(cfg, 'mmseg')
+        scope = find_model_scope(cfg, 'mmseg')
         with DefaultScope.overwrite_default_scope(scope):
             super().__init__(cfg, device=device, scope=scope, show_progress=show_progress)
         self.visualizer.set_dataset_meta(**self.model.dataset_meta)
@@ -130,7 +130,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         with_labels: bool = True,
     ) -> list[np.ndarray] | None:
         """As of ``MMSegInferencer``; pictures are ``<img_out_dir>/<image name>``."""
-        self.names = self.names_of(inputs)
+        self.names = self.list_names(inputs)
         if not (return_vis or show or img_out_dir):
             return None
         if not 0 <= opacity <= 1:
@@ -255,5 +255,5 @@ def _classes_and_colours(noted: dict | None, cfg: ConfigDict, model: nn.Module) 
 
 
 def _write(picture: np.ndarray, path: Path) -> None:
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         mmcv.imwrite(picture, str(unfinished))

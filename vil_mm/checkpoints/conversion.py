@@ -19,7 +19,7 @@ from vil_mm.checkpoints.loading import convert
 from vil_mm.checkpoints.official import shorten
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.checkpoints.shapes import check_shapes
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 from vil_mm.version import __version__
 
 TARGETS = ('classifier', 'backbone', 'official')
@@ -195,7 +195,7 @@ def _sha256(path: Path) -> str:
 
 def write_atomically(content: dict, target: Path) -> None:
     """``torch.save`` to a temporary file beside the target that then takes its name."""
-    with whole_file(target) as unfinished, unfinished.open('wb') as file:
+    with atomic_write(target) as unfinished, unfinished.open('wb') as file:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 from vil_mm.version import __version__
 
 KEPT = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')  # of what mmengine notes
@@ -42,6 +42,6 @@ def publish(source: str | Path, target: str | Path) -> Path:
     named = target.with_name(f'{target.stem}-{digest[:8]}{target.suffix}')
     if named.exists():
         raise FileExistsError(f'{named} exists: this checkpoint was published before')
-    with whole_file(named) as unfinished:
+    with atomic_write(named) as unfinished:
         unfinished.write_bytes(buffer.getvalue())
     return named

@@ -90,7 +90,7 @@ class ImageNetFolders(CustomDataset):
                 f'no folder {root}: {type(self).__name__} expects folders named by wnid in it, '
                 'such as n01440764; docs/datasets.md shows the layout'
             )
-        labels = self._labels_of(root)
+        labels = self._list_labels(root)
         samples, empty = get_samples(root, labels, self.is_valid_file)
         if empty or not samples:
             where = f'{_listed(empty)} of {root}' if empty else root
@@ -98,7 +98,7 @@ class ImageNetFolders(CustomDataset):
         self._metainfo['class_indices'] = tuple(sorted(labels.values()))
         return samples
 
-    def _labels_of(self, root: str) -> dict[str, int]:
+    def _list_labels(self, root: str) -> dict[str, int]:
         """The folders to read, by name, each with its class index."""
         wnids = imagenet_wnids()
         index_of = {wnid: index for index, wnid in enumerate(wnids)}

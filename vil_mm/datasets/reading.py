@@ -115,7 +115,7 @@ class ImageReader:
         return self.look(image).picture(image)
 
 
-def reader_of(dataset: object) -> ImageReader:
+def find_reader(dataset: object) -> ImageReader:
     """The reader of a data set, or of the first one in a wrapper such as ``ConcatDataset``.
 
     Raises:

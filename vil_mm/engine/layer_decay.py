@@ -29,7 +29,7 @@ class LayerDecayError(ValueError):
 
 
 @dataclass(frozen=True)
-class Setting:
+class GroupSetting:
     """What parameters of one group share.
 
     Attributes:
@@ -77,7 +77,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         """Append the groups of a model's parameters to ``params`` and log them."""
         self.matched: set[str] = set()
         depth_of, num_levels = read_depths(module)
-        groups: dict[Setting, list[nn.Parameter]] = defaultdict(list)
+        groups: dict[GroupSetting, list[nn.Parameter]] = defaultdict(list)
         for name, parameter, owner in _parameters(module):
             level = depth_of.get(parameter, num_levels - 1)
             setting = self._setting(name, parameter, owner, level, num_levels)
@@ -99,7 +99,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def _setting(
         self, name: str, parameter: nn.Parameter, owner: nn.Module, level: int, num_levels: int
-    ) -> Setting:
+    ) -> GroupSetting:
         keys = self.paramwise_cfg.get('custom_keys', {})
         found = sorted((key for key in keys if key in name), key=lambda key: (-len(key), key))
         rules = [rule for rule in _rules(name, parameter, owner) if rule in self.paramwise_cfg]
@@ -109,7 +109,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if found:
             lr_mult *= keys[found[0]].get('lr_mult', 1.0)
             decay_mult = keys[found[0]].get('decay_mult', 1.0)
-        return Setting(level, lr_mult, self.base_wd * decay_mult)
+        return GroupSetting(level, lr_mult, self.base_wd * decay_mult)
 
     def _validate_cfg(self) -> None:
         _check_names('paramwise_cfg', self.paramwise_cfg, OPTIONS)
@@ -128,7 +128,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 'groups are multiples of; for none say weight_decay=0'
             )
 
-    def _check_matches(self, settings: list[Setting], num_levels: int) -> None:
+    def _check_matches(self, settings: list[GroupSetting], num_levels: int) -> None:
         if not any(setting.level < num_levels - 1 for setting in settings):
             raise LayerDecayError(
                 "layer_decay_rate: no trainable parameter is below the backbone's last level, so "

@@ -17,9 +17,9 @@ from mmpretrain.engine.hooks import VisualizationHook
 from mmpretrain.structures import DataSample
 
 from vil_mm.datasets.images import distinct_names
-from vil_mm.datasets.reading import ImageReader, reader_of
+from vil_mm.datasets.reading import ImageReader, find_reader
 from vil_mm.engine.captions import draw_classes
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 
 
 @HOOKS.register_module()
@@ -55,7 +55,7 @@ class PictureHook(Hook):
         dataset = runner.test_dataloader.dataset
         paths = [str(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
         self.names = dict(zip(paths, distinct_names(paths), strict=True))
-        self.reader = reader_of(dataset)
+        self.reader = find_reader(dataset)
 
     def after_test_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict, outputs: Sequence[BaseDataElement]
@@ -67,7 +67,7 @@ class PictureHook(Hook):
             picture = self._draw(runner, str(name), image, sample)
             if self.out_dir and picture is not None:
                 target = Path(self.out_dir, f'{name}.png')
-                with whole_file(target) as unfinished:
+                with atomic_write(target) as unfinished:
                     mmcv.imwrite(mmcv.rgb2bgr(picture), str(unfinished))
             if self.show:
                 runner.visualizer.show(picture, win_name=str(name), wait_time=self.wait_time)

@@ -19,7 +19,7 @@ from vil_mm.export.check import (
     program_run,
     seconds,
 )
-from vil_mm.export.deployed import PARTS, channels_of, deployed, form_of
+from vil_mm.export.deployed import PARTS, deployed, find_form
 from vil_mm.export.program import (
     FORMATS,
     OPSET,
@@ -29,18 +29,17 @@ from vil_mm.export.program import (
     write_onnx,
     write_program,
 )
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 
 __all__ = [
     'FORMATS',
     'OPSET',
     'PARTS',
     'Report',
-    'channels_of',
     'check_target',
     'deployed',
     'export',
-    'form_of',
+    'find_form',
 ]
 
 
@@ -103,7 +102,7 @@ def export(
     path = check_target(out, format)
     check_packages(format)
     function = deployed(model, part, shape)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         say('tracing the model')
         program = export_program(function, shape)
         say(f'writing {format}')

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from vil_mm.layers.scan import NUM_HEADS
 from vil_mm.mlstm.cost import Form, choose_form
 from vil_mm.models import VisionLSTM
-from vil_mm.models.inspection import find_kind
+from vil_mm.models.inspection import count_channels, find_kind
 
 PARTS = ('backbone', 'whole')
 
@@ -36,7 +36,7 @@ class DeployedBackbone(nn.Module):
 
     def example(self, batch_size: int, shape: tuple[int, int]) -> Tensor:
         """Noise as normalised images are."""
-        return torch.randn(batch_size, channels_of(self.backbone), *shape)
+        return torch.randn(batch_size, count_channels(self.backbone), *shape)
 
 
 class _Whole(nn.Module):
@@ -55,7 +55,7 @@ class _Whole(nn.Module):
 
     def example(self, batch_size: int, shape: tuple[int, int]) -> Tensor:
         """Noise from 0 to 255."""
-        return 255 * torch.rand(batch_size, channels_of(self.model.backbone), *shape)
+        return 255 * torch.rand(batch_size, count_channels(self.model.backbone), *shape)
 
     def normalised(self, images: Tensor) -> Tensor:
         return (images - self.mean) / self.std
@@ -117,14 +117,7 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
     )
 
 
-def channels_of(backbone: nn.Module) -> int:
-    """Channels of the images: those of the convolution that embeds patches, 3 without one."""
-    embedding = getattr(backbone, 'patch_embed', nn.Identity())
-    convolutions = [x for x in embedding.modules() if isinstance(x, nn.Conv2d)]
-    return convolutions[0].in_channels if convolutions else 3
-
-
-def form_of(backbone: nn.Module, shape: tuple[int, int]) -> Form | None:
+def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Form | None:
     """The form of the mLSTM that the file will hold, which the number of tokens decides."""
     if not isinstance(backbone, VisionLSTM):
         return None

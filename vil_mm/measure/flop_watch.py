@@ -65,7 +65,7 @@ class FlopWatch(TorchDispatchMode):
 
     def __enter__(self) -> FlopWatch:
         for name, module in self._model.named_modules():
-            part = _part_of(name, module)
+            part = _find_part(name, module)
             if part:
                 enter = module.register_forward_pre_hook(lambda *_, p=part: self._inside.append(p))
                 leave = module.register_forward_hook(lambda *_: self._leave())
@@ -106,7 +106,7 @@ class FlopWatch(TorchDispatchMode):
         self.scans.append(ScanRun(height * width, channels, taps, backend))
 
 
-def _part_of(name: str, module: nn.Module) -> str | None:
+def _find_part(name: str, module: nn.Module) -> str | None:
     """The part that begins with a module; None inside of one.
 
     Scans begin as gates, for what no function of ``_FUNCTIONS`` asks for there belongs to them.

@@ -182,7 +182,7 @@ def _named_table(
     table: dict[int, int] = {}
     rest = None
     for name, texts in named:
-        label = _label_of(name, classes)
+        label = _find_label(name, classes)
         for text in texts:
             if text == REST:
                 if rest not in (None, label):
@@ -205,7 +205,7 @@ def _named_table(
     return table, rest
 
 
-def _label_of(name: str, classes: Sequence[str]) -> int:
+def _find_label(name: str, classes: Sequence[str]) -> int:
     if name in classes:
         return list(classes).index(name)
     if name == IGNORE:

@@ -21,7 +21,7 @@ Size = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True)
-class Sample:
+class Photo:
     """A pair that has been looked at.
 
     Attributes:
@@ -45,21 +45,21 @@ class Folders:
     images: Path
     masks: Path
     pairing: Pairing
-    samples: list[Sample]
+    photos: list[Photo]
     survey: Survey
 
     def lines(self) -> list[str]:
         """What was found, for the screen."""
-        sizes = Counter(sample.size for sample in self.samples)
+        sizes = Counter(photo.size for photo in self.photos)
         words = ', '.join(self.pairing.words)
         by = f'by name, "{words}" left out' if words else 'by name'
-        turned = sum(sample.turn != 1 for sample in self.samples)
+        turned = sum(photo.turn != 1 for photo in self.photos)
         kinds = {'grey': 'one value a pixel', 'palette': 'indices', 'colour': 'colours'}
         why = f' ({self.survey.why})' if self.survey.why else ''
         lines = [
-            f'photos   {len(self.samples)} in {self.images} ({_endings(self.samples, "image")}), '
+            f'photos   {len(self.photos)} in {self.images} ({_endings(self.photos, "image")}), '
             f'{_sizes(sizes)}',
-            f'masks    {len(self.samples)} in {self.masks} ({_endings(self.samples, "mask")}), '
+            f'masks    {len(self.photos)} in {self.masks} ({_endings(self.photos, "mask")}), '
             f'paired {by}; {"/".join(self.survey.modes)}, read as {kinds[self.survey.kind]}{why}',
         ]
         if self.pairing.unpaired:
@@ -96,21 +96,21 @@ def look_into(
             '--skip-unpaired leaves them out'
         )
     pairs = track(pairing.pairs, len(pairing.pairs), 'photos', progress)
-    samples = [_sample(pair) for pair in pairs]
-    wrong = [sample for sample in samples if not sample.turn]
+    photos = [_look_at_pair(pair) for pair in pairs]
+    wrong = [photo for photo in photos if not photo.turn]
     if wrong:
         raise ValueError(_wrong_sizes(wrong))
-    return Folders(images, masks, pairing, samples, survey(x.look for x in samples))
+    return Folders(images, masks, pairing, photos, survey(x.look for x in photos))
 
 
-def _sample(pair: Pair) -> Sample:
+def _look_at_pair(pair: Pair) -> Photo:
     size, turn = _loaded_size(pair.image)
     look = look_at(pair.mask)
     if look.size == size:
         turn = 1
     elif turn not in SIDEWAYS or look.size != size[::-1]:
         turn = 0
-    return Sample(pair, size, turn, look)
+    return Photo(pair, size, turn, look)
 
 
 def _loaded_size(photo: Path) -> tuple[Size, int]:
@@ -137,10 +137,10 @@ def _loaded_size(photo: Path) -> tuple[Size, int]:
     return (width, height), turn if turned else 1
 
 
-def _wrong_sizes(samples: Sequence[Sample]) -> str:
-    first = samples[0]
+def _wrong_sizes(photos: Sequence[Photo]) -> str:
+    first = photos[0]
     width, height = first.look.size
-    others = f'; so have {len(samples) - 1} others' if len(samples) > 1 else ''
+    others = f'; so have {len(photos) - 1} others' if len(photos) > 1 else ''
     return (
         f'{first.pair.mask} has {width}x{height} pixels, its photo {first.pair.image} has '
         f'{first.size[0]}x{first.size[1]}{others}. A mask needs the size of its photo: export it '
@@ -156,5 +156,5 @@ def _sizes(sizes: Counter[Size]) -> str:
     return f'{len(sizes)} sizes from {low[0]}x{low[1]} to {high[0]}x{high[1]}'
 
 
-def _endings(samples: Sequence[Sample], which: str) -> str:
-    return ', '.join(sorted({getattr(sample.pair, which).suffix for sample in samples}))
+def _endings(photos: Sequence[Photo], which: str) -> str:
+    return ', '.join(sorted({getattr(photo.pair, which).suffix for photo in photos}))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from vil_mm.own_data.coding import Coding, choose_coding
 from vil_mm.own_data.config import Data, write_config
-from vil_mm.own_data.folders import Folders, Sample, look_into
+from vil_mm.own_data.folders import Folders, Photo, look_into
 from vil_mm.own_data.masks import COLOUR, TURNS, open_mask, read_codes
 from vil_mm.own_data.schedule import plan_schedule
 from vil_mm.own_data.split import Split, split_pairs
@@ -133,32 +133,32 @@ def _write_data(
 ) -> tuple[np.ndarray, Split, str]:
     """Write the recoded masks and the lists of both parts; count the pixels of each class."""
     present, pixels = [], np.zeros(256, np.int64)
-    suffix = _common_suffix(folders.samples)
-    for sample in folders.samples:
-        labels = _recode(sample, folders, coding)
-        file = target / 'masks' / f'{sample.pair.name.removesuffix(suffix)}.png'
+    suffix = _common_suffix(folders.photos)
+    for photo in folders.photos:
+        labels = _recode(photo, folders, coding)
+        file = target / 'masks' / f'{photo.pair.name.removesuffix(suffix)}.png'
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(file)
         pixels += np.bincount(labels.ravel(), minlength=256)
         present.append({int(x) for x in np.unique(labels)} & set(range(len(coding.classes))))
-    split, how = split_pairs([sample.pair for sample in folders.samples], present, seed)
+    split, how = split_pairs([photo.pair for photo in folders.photos], present, seed)
     for part, indices in split.items():
-        names = [folders.samples[i].pair.name.removesuffix(suffix) for i in indices]
+        names = [folders.photos[i].pair.name.removesuffix(suffix) for i in indices]
         (target / f'{part}.txt').write_text(''.join(f'{name}\n' for name in names), 'utf-8')
     return pixels[: len(coding.classes)], split, how
 
 
-def _recode(sample: Sample, folders: Folders, coding: Coding) -> np.ndarray:
-    mask = open_mask(sample.pair.mask)
+def _recode(photo: Photo, folders: Folders, coding: Coding) -> np.ndarray:
+    mask = open_mask(photo.pair.mask)
     kind = coding.kind
-    if sample.turn != 1:
-        mask = mask.transpose(TURNS[sample.turn])
+    if photo.turn != 1:
+        mask = mask.transpose(TURNS[photo.turn])
     return coding.apply(read_codes(mask, kind))
 
 
-def _common_suffix(samples: Sequence[Sample]) -> str:
+def _common_suffix(photos: Sequence[Photo]) -> str:
     """The ending of all photos; '' if there are several, which then stand in the lists."""
-    suffixes = {sample.pair.image.suffix for sample in samples}
+    suffixes = {photo.pair.image.suffix for photo in photos}
     return suffixes.pop() if len(suffixes) == 1 else ''
 
 
@@ -173,7 +173,7 @@ def _write_config(
     out: Path,
 ) -> None:
     schedule = plan_schedule(
-        [sample.size for sample in folders.samples],
+        [photo.size for photo in folders.photos],
         len(split['train']),
         on_cpu=get_device() == 'cpu',
         from_segmentor=start.load_from is not None,
@@ -184,7 +184,7 @@ def _write_config(
     )
     data = Data(
         photos=folders.images,
-        suffix=_common_suffix(folders.samples),
+        suffix=_common_suffix(folders.photos),
         classes=coding.classes,
         palette=_palette(folders, coding),
         num_train=len(split['train']),

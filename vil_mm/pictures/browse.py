@@ -17,7 +17,7 @@ from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from PIL import Image, ImageDraw, ImageFont
 
-from vil_mm.datasets.reading import reader_of
+from vil_mm.datasets.reading import find_reader
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.captions import LEAST, draw_classes
 from vil_mm.engine.visualizer import SegPanelVisualizer
@@ -75,7 +75,7 @@ def browse(
     check_data(cfg, phase)
     check_samples(cfg, phase)
     dataset = build_dataset(cfg, phase)
-    draw, reader = _drawer(cfg, dataset), reader_of(dataset)
+    draw, reader = _drawer(cfg, dataset), find_reader(dataset)
     total = min(len(dataset), number or len(dataset))
     files = []
     for index in range(total):

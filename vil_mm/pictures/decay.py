@@ -97,7 +97,7 @@ def survival_map(gates: ScanGates, token: tuple[int, int] | None = None) -> Tens
     """
     height, width = gates.grid
     length = height * width
-    at = length - 1 if token is None else _time_of(token, gates)
+    at = length - 1 if token is None else _find_time(token, gates)
     left = survival(gates.log_forget, at)
     left = left.flip(-1) if gates.order.reverse else left
     if gates.order.columns:
@@ -105,7 +105,7 @@ def survival_map(gates: ScanGates, token: tuple[int, int] | None = None) -> Tens
     return left.unflatten(-1, (height, width))
 
 
-def _time_of(token: tuple[int, int], gates: ScanGates) -> int:
+def _find_time(token: tuple[int, int], gates: ScanGates) -> int:
     (row, column), (height, width) = token, gates.grid
     if not (0 <= row < height and 0 <= column < width):
         raise ValueError(

@@ -16,7 +16,7 @@ from mmseg.evaluation import IoUMetric
 from torch import nn
 
 from vil_mm.datasets.label_maps import IGNORE_INDEX
-from vil_mm.datasets.reading import reader_of
+from vil_mm.datasets.reading import find_reader
 from vil_mm.engine.visualizer import NO_CLASS
 from vil_mm.models.inspection import find_kind
 from vil_mm.pictures.figures import new_figure
@@ -106,7 +106,7 @@ def predict(model: nn.Module, dataset: BaseDataset, index: int) -> Result:
         ValueError: The file is no image, or its label map has another size than the prediction.
     """
     path = Path(dataset.get_data_info(index)['img_path'])
-    reader = reader_of(dataset)
+    reader = find_reader(dataset)
     image = reader.picture(reader.read(str(path))['img'])
     (sample,) = model.test_step(pseudo_collate([dataset[index]]))
     truth, prediction = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from vil_mm.files import whole_file
+from vil_mm.files import atomic_write
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -30,6 +30,6 @@ def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
         ValueError: matplotlib does not know the format.
     """
     path = Path(path)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         figure.savefig(unfinished, dpi=dpi, format=path.suffix[1:] or 'png')
     return path

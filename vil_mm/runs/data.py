@@ -143,11 +143,11 @@ def _built(cfg: Config, split: str) -> Iterator[BaseDataset]:
             except DatasetError:
                 raise
             except Exception as error:  # of any type: a file may be missing, or not be what it says
-                raise DatasetError(f'{split} data: {_why_not(spec, error)}') from error
+                raise DatasetError(f'{split} data: {_explain_failure(spec, error)}') from error
             yield dataset
 
 
-def _why_not(spec: ConfigDict, error: Exception) -> str:
+def _explain_failure(spec: ConfigDict, error: Exception) -> str:
     """Why a data set cannot be built, and what to do where it is known."""
     own = spec.get('metainfo') or {}
     classes, palette = own.get('classes'), own.get('palette')

@@ -68,7 +68,7 @@ def check_segmentor(cfg: Config, *splits: str) -> None:
     """
     if not is_segmentor(cfg.model):
         return
-    heads = list(heads_of(cfg.model))
+    heads = list(list_heads(cfg.model))
     _check_classes(cfg, heads, splits)
     for head in heads:
         _check_outputs(head)
@@ -86,25 +86,25 @@ def is_segmentor(model: ConfigDict) -> bool:
     return _bare(model) in SEGMENTORS
 
 
-def heads_of(model: ConfigDict) -> Iterator[Head]:
+def list_heads(model: ConfigDict) -> Iterator[Head]:
     """Decode and auxiliary heads; either may be a list."""
     for name in ('decode_head', 'auxiliary_head'):
         options = model.get(name) or []
         if isinstance(options, dict):
-            yield Head(f'model.{name}', options, _class_of(options))
+            yield Head(f'model.{name}', options, _find_class(options))
         else:
             for i, one in enumerate(options):
-                yield Head(f'model.{name}.{i}', one, _class_of(one))
+                yield Head(f'model.{name}.{i}', one, _find_class(one))
 
 
-def classes_of(dataset: ConfigDict) -> list[str] | None:
+def find_classes(dataset: ConfigDict) -> list[str] | None:
     """Names of the classes of a data set's config; None where it cannot be known.
 
     Of wrappers those of the first set within.
     """
     inner = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
     if inner:
-        return classes_of(inner)
+        return find_classes(inner)
     names = (dataset.get('metainfo') or {}).get('classes')
     if isinstance(names, str):
         return Path(names).read_text().splitlines() if Path(names).is_file() else None
@@ -117,7 +117,7 @@ def _check_classes(cfg: Config, heads: list[Head], splits: tuple[str, ...]) -> N
     counted = [head for head in heads if head.outputs]
     for split in splits:
         loader = cfg.get(f'{split}_dataloader') or {}
-        names = classes_of(loader['dataset']) if 'dataset' in loader else None
+        names = find_classes(loader['dataset']) if 'dataset' in loader else None
         for head in counted if names else ():
             if head.options.num_classes != len(names):
                 raise ValueError(
@@ -256,7 +256,7 @@ def _ends_with_one(cfg: Config, loader: ConfigDict) -> bool:
     return rest == 1 and cfg.train_cfg.get('max_iters', full + 1) > full
 
 
-def _class_of(options: ConfigDict) -> type | None:
+def _find_class(options: ConfigDict) -> type | None:
     kind = _registered(MODELS, options)
     return kind if isinstance(kind, type) and issubclass(kind, BaseDecodeHead) else None
 

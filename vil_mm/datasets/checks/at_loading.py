@@ -12,7 +12,7 @@ from mmseg.datasets.transforms import LoadAnnotations
 from vil_mm.datasets.checks.files import is_cut_off
 from vil_mm.datasets.checks.findings import listed
 from vil_mm.datasets.checks.pairs import reason
-from vil_mm.datasets.checks.parts import REMOTE, file_of, is_loading, loading, loads_mask
+from vil_mm.datasets.checks.parts import REMOTE, find_file, is_loading, loading, loads_mask
 from vil_mm.datasets.imagenet import DatasetError
 
 
@@ -71,7 +71,7 @@ class CheckedLoading(Compose):
         """
         if not is_loading(transform):
             return transform(data)
-        path = file_of(transform, data)
+        path = find_file(transform, data)
         try:
             loaded = transform(data)
         except Exception as error:  # damaged files raise errors of almost any type

@@ -86,7 +86,7 @@ def check_class_labels(part: Part) -> Iterator[Finding]:
     """Find images whose class, or whose boxes' class, the model has not."""
     number = part.num_outputs
     for info in part.infos if number else ():
-        for label in _labels_of(info):
+        for label in _list_labels(info):
             if not 0 <= label < number:
                 yield Finding(
                     'class labels',
@@ -96,7 +96,7 @@ def check_class_labels(part: Part) -> Iterator[Finding]:
                 )
 
 
-def _labels_of(info: dict) -> list[int]:
+def _list_labels(info: dict) -> list[int]:
     if 'gt_label' in info:
         return np.atleast_1d(info['gt_label']).tolist()
     boxes = info.get('instances') or ()

@@ -53,7 +53,7 @@ def check_raw(path: str, raw: np.ndarray, image: str) -> Iterator[Finding]:
         )
 
 
-def counts_of(values: np.ndarray) -> np.ndarray:
+def count_values(values: np.ndarray) -> np.ndarray:
     """How often each of 256 values occurs ``(256,)``, by OpenCV: it copies nothing."""
     values = np.ascontiguousarray(values, np.uint8)
     return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel().astype(np.int64)
@@ -62,7 +62,7 @@ def counts_of(values: np.ndarray) -> np.ndarray:
 def present(values: np.ndarray) -> np.ndarray:
     """The values that occur, in order."""
     is_small = values.dtype in (np.uint8, bool) and values.size
-    return np.flatnonzero(counts_of(values)) if is_small else np.unique(values)
+    return np.flatnonzero(count_values(values)) if is_small else np.unique(values)
 
 
 def _colours(path: str, raw: np.ndarray, image: str) -> tuple[str, str]:

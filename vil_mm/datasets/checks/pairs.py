@@ -16,11 +16,11 @@ from vil_mm.datasets.checks.masks import (
     check_raw,
     check_size,
     check_values,
-    counts_of,
+    count_values,
     present,
     raw_mask,
 )
-from vil_mm.datasets.checks.parts import REMOTE, Part, file_of, loads_mask
+from vil_mm.datasets.checks.parts import REMOTE, Part, find_file, loads_mask
 
 COPY_AGAIN = 'copy or export it again, or take it out of the set'
 
@@ -57,7 +57,7 @@ def read_pair(part: Part, index: int, masks_only: bool = False) -> Pair:
     for load in part.loads:
         if masks_only and not loads_mask(load):
             continue
-        path = file_of(load, info)
+        path = find_file(load, info)
         findings = list(_load(part, load, path, info, pair))
         pair.findings += findings
         if any(finding.fatal for finding in findings) or 'skipped' in [f.kind for f in findings]:
@@ -105,7 +105,7 @@ def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) ->
         yield from check_raw(path, raw, pair.image)
         if raw.ndim == 2:
             labels, size = info['gt_seg_map'], info.get('ori_shape')
-            pair.mask, pair.values, pair.counts = path, present(raw), counts_of(labels)
+            pair.mask, pair.values, pair.counts = path, present(raw), count_values(labels)
             if REMOTE not in path and is_cut_off(path):
                 yield _cut_off(path)
             if size is not None:

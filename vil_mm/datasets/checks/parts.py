@@ -85,7 +85,7 @@ def loads_mask(transform: BaseTransform) -> bool:
     return isinstance(transform, LoadAnnotations) and transform.with_seg
 
 
-def file_of(transform: BaseTransform, info: dict) -> str:
+def find_file(transform: BaseTransform, info: dict) -> str:
     """The file that a transform reads of a sample."""
     key = 'seg_map_path' if loads_mask(transform) else 'img_path'
     return str(info.get(key) or info.get('img_path', ''))
