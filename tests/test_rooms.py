@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 # From the lowest to the highest. Rooms of one line may import each other, but not in a circle.
 FLOORS = (
-    {'files', 'progress', 'quiet', 'torchvision_compat', 'version', 'versions', 'zoo'},
+    {'errors', 'files', 'progress', 'quiet', 'torchvision_compat', 'version', 'versions', 'zoo'},
     {'mlstm'},
     {'layers'},
     {'checkpoints'},

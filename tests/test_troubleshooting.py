@@ -31,7 +31,7 @@ def messages(source: str) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(source)):
         for argument in _arguments(node):
             for text in _texts(argument):
-                yield node.lineno, _on_one_line(text.replace('%s', HOLE))
+                yield node.lineno, _on_one_line(_option(node) + text.replace('%s', HOLE))
 
 
 def shell_messages(source: str) -> Iterator[tuple[int, str]]:
@@ -73,6 +73,17 @@ def _arguments(node: ast.AST) -> list[ast.expr]:
     if name in WARNINGS or (name == 'print_log' and 'level' in [x.arg for x in node.keywords]):
         return node.args[:1]
     return node.args[-1:] if name in ('exit', 'error') else []
+
+
+def _option(node: ast.AST) -> str:
+    """What a command line puts before the message of an ``ArgumentError``."""
+    call = node.exc if isinstance(node, ast.Raise) else None
+    if getattr(getattr(call, 'func', None), 'id', '') != 'ArgumentError':
+        return ''
+    (keyword,) = call.keywords
+    name = keyword.arg.replace('_', '-') if keyword.arg else HOLE
+    is_flag = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
+    return f'--{name}: ' if is_flag else f'--{name} {HOLE}: '
 
 
 def _texts(node: ast.expr) -> list[str]:
@@ -127,6 +138,8 @@ def test_messages_are_found() -> None:
 def f(x):
     raise ValueError(f'first {x}, the longer part of it, '
                      'and more' + f'|{x}|')
+    raise ArgumentError('not here', on_top=True)
+    raise ArgumentError('not there', device=x)
     raise KeyError('one ' + g(x) + ' rest' if x else 'the other')
     raise
     raise ValueError
@@ -138,11 +151,13 @@ def f(x):
     found = [(line, text.replace(HOLE, '…')) for line, text in messages(source)]
     assert found == [
         (3, 'first …, the longer part of it, and more|…|'),
-        (5, 'one … rest'),
-        (5, 'the other'),
-        (8, 'not …'),
-        (9, 'said'),
-        (11, '…: ended'),
+        (5, '--on-top: not here'),
+        (6, '--device …: not there'),
+        (7, 'one … rest'),
+        (7, 'the other'),
+        (10, 'not …'),
+        (11, 'said'),
+        (13, '…: ended'),
     ]
 
 

@@ -157,6 +157,8 @@ def one_line_errors(*expected: type[Exception]) -> Iterator[None]:
         yield
     except Exception as error:
         code, message = getattr(error, 'exit_code', 2), str(error)
+        if hasattr(error, 'as_option'):  # vil_mm.errors.ArgumentError
+            message = error.as_option()
         if type(error).__name__ == 'OutOfMemoryError':
             code, message = 1, f'out of memory: {message.splitlines()[0]}'
         elif not isinstance(error, expected) and not _is_own(error):

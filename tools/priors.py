@@ -27,11 +27,12 @@ def run(args: argparse.Namespace) -> None:
     from vil_mm.measure.priors import prior_scores
     from vil_mm.runs.checks import check_data
     from vil_mm.runs.data import check_samples
+    from vil_mm.runs.tasks import classification, find_task
 
     cfg = read_config(args)
     check_data(cfg, 'train', 'val')
     check_samples(cfg, 'train', 'val')
-    if cfg.get('default_scope') == 'mmpretrain':
+    if find_task(cfg) is classification:
         print(f'{"guess":<22}{"top-1":>8}')
         for name, top1 in linear_scores(cfg).items():
             print(f'{name:<22}{top1:>8.2f}')

@@ -113,7 +113,7 @@ def test_a_batch_of_nothing_is_refused(inferencers, kind: str, images) -> None:
 
 
 def test_a_device_that_no_one_knows(segmentor) -> None:
-    with pytest.raises(ValueError, match='--device tpu: expected cpu, cuda'):
+    with pytest.raises(ValueError, match="device='tpu': expected cpu, cuda"):
         SegInferencer(*segmentor, device='tpu')
 
 

@@ -257,7 +257,7 @@ def test_windows_are_refused_but_one(mode: str) -> None:
 def test_detectors_are_refused_whole() -> None:
     model = build()
     model.bbox_head = nn.Identity()
-    with pytest.raises(ValueError, match=r'a detector is not exported whole.*--part backbone'):
+    with pytest.raises(ValueError, match=r'a detector is not exported whole.*part=.backbone'):
         deployed(model, 'whole', SHAPE)
 
 

@@ -158,9 +158,9 @@ def test_a_failing_call_is_no_unknown_memory() -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'batch_size': 0}, '--batch-size 0: expected 1'),
-        ({'repeat': 0}, '--repeat 0: expected 1'),
-        ({'amp': 'float16'}, '--amp float16 needs --device cuda'),
+        ({'batch_size': 0}, 'batch_size=0: expected 1'),
+        ({'repeat': 0}, 'repeat=0: expected 1'),
+        ({'amp': 'float16'}, "amp='float16': needs a GPU"),
     ],
 )
 def test_settings_out_of_range(options, message) -> None:

@@ -116,13 +116,13 @@ def test_wrappers_are_looked_through(cfg) -> None:
 
 def test_what_cannot_be_drawn(cfg, tmp_path) -> None:
     out = tmp_path / 'out'
-    with pytest.raises(ValueError, match='--show-number 0'):
+    with pytest.raises(ValueError, match='number=0: expected 1 or more'):
         browse(cfg, out, number=0)
     cfg.train_dataloader.dataset.data_root = 'nowhere'
     with pytest.raises(FileNotFoundError, match='train data not found: nowhere'):
         browse(cfg, out)
     cfg.test_dataloader = None
-    with pytest.raises(ValueError, match='no test_dataloader'):
+    with pytest.raises(ValueError, match='has no test_dataloader'):
         browse(cfg, out, phase='test')
     assert not out.exists()
 

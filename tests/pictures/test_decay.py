@@ -98,7 +98,9 @@ def test_gates_are_those_that_the_cell_reads(options: dict, monkeypatch) -> None
 
 def test_a_token_outside_the_grid() -> None:
     scan = ScanGates(0, ROWS, (3, 4), torch.zeros(4, 12))
-    with pytest.raises(ValueError, match=r'--token 3 0 is outside the grid of 3 rows and 4 col'):
+    with pytest.raises(
+        ValueError, match=r'token=\(3, 0\): is outside the grid of 3 rows and 4 col'
+    ):
         survival_map(scan, (3, 0))
 
 

@@ -58,5 +58,5 @@ def test_figure_has_scores_and_a_legend() -> None:
 
 def test_index_beyond_the_data() -> None:
     check_indices([1, 2, 3], [0, 2])
-    with pytest.raises(ValueError, match='--index 3: the test data has 3 images, 0 to 2'):
+    with pytest.raises(ValueError, match='index=3: the test data has 3 images, 0 to 2'):
         check_indices([1, 2, 3], [3])

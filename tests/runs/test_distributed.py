@@ -88,7 +88,7 @@ def test_nccl_without_gpus(no_gpu):
 
 @pytest.mark.parametrize('launcher', ['slurm', 'mpi'])
 def test_launchers_that_need_gpus(no_gpu, launcher):
-    with pytest.raises(ValueError, match=f'launcher {launcher} needs GPUs'):
+    with pytest.raises(ValueError, match=f'launcher={launcher!r}: needs GPUs'):
         join_processes(Config({'launcher': launcher, 'env_cfg': GLOO}))
 
 

@@ -200,7 +200,7 @@ def test_amp(cfg, monkeypatch, cuda, amp, kind):
 
 def test_amp_refuses_another_wrapper(cfg):
     cfg.optim_wrapper.type = 'OptimWrapperDict'
-    with pytest.raises(ValueError, match=r'--amp works with.* not with OptimWrapperDict'):
+    with pytest.raises(ValueError, match=r'amp=.*: works with.* not with OptimWrapperDict'):
         prepare_training(cfg, amp='auto')
 
 
@@ -407,7 +407,7 @@ def test_where_results_go(cfg, weights):
 
 
 def test_tta(cfg, weights):
-    with pytest.raises(ValueError, match='--tta: the config has no tta_pipeline'):
+    with pytest.raises(ValueError, match='tta=True: the config has no tta_pipeline'):
         prepare_testing(cfg, weights, tta=True)
     model = cfg.model
     ways = [[dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]]

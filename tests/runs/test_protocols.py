@@ -298,10 +298,10 @@ def test_another_protocol(cfg):
 
 
 def test_unknown_protocol(cfg):
-    with pytest.raises(ValueError, match='--protocol mmseg: the config has only official, comm'):
+    with pytest.raises(ValueError, match="protocol='mmseg': the config has only official, comm"):
         use_protocol(cfg, 'mmseg')
     del cfg.protocols['official']
-    with pytest.raises(ValueError, match='--protocol official: the config has only community'):
+    with pytest.raises(ValueError, match="protocol='official': the config has only community"):
         use_protocol(cfg)
 
 
@@ -310,7 +310,7 @@ def test_configs_without_protocols_keep_their_pipeline(tiny_config):
     before = cfg.to_dict()
     use_protocol(cfg)
     assert cfg.to_dict() == before
-    with pytest.raises(ValueError, match='--protocol official: the config has no protocols'):
+    with pytest.raises(ValueError, match="protocol='official': the config has no protocols"):
         use_protocol(cfg, 'official')
 
 
@@ -348,6 +348,6 @@ def test_own_settings_of_a_config_are_not_replaced_without_a_word(small, tmp_pat
 def test_tiled_inference_has_no_logits_to_add(small):
     cfg = read_config(str(small[0]))
     cfg.model.test_cfg.mode = 'tiled'
-    with pytest.raises(ValueError, match=r"--tta adds up logits.*use mode='slide'"):
+    with pytest.raises(ValueError, match=r"tta=True: adds up logits.*use mode='slide'"):
         prepare_testing(cfg, small[1], tta=True)
     prepare_testing(read_config(str(small[0])), small[1], tta=True)

@@ -46,7 +46,7 @@ def test_log_that_was_taken_out_of_its_work_dir(run_here, tmp_path) -> None:
     [
         (['nowhere'], 'run not found: nowhere'),
         (['work', '--keys', 'speed'], "no run has logged 'speed'; there are loss, lr, mIoU"),
-        (['work', '--legend', 'a', 'b'], '--legend has 2 names for 1 runs'),
+        (['work', '--legend', 'a', 'b'], '--legend a b: 2 names for 1 runs'),
     ],
 )
 def test_bad_input(run_here, tmp_path, capsys, args, message) -> None:

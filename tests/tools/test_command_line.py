@@ -244,7 +244,7 @@ def test_windows_and_opacity(run_here, trained, tmp_path, capsys) -> None:
 def test_show_without_a_display(run_here, trained, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_here('test.py', trained.config, trained.checkpoint, '--show')
-    assert stopped.value.code == 2 and '--show needs a display' in capsys.readouterr().err
+    assert stopped.value.code == 2 and '--show: there is no display' in capsys.readouterr().err
 
 
 def test_the_backbone_of_a_segmentor_in_the_authors_names(

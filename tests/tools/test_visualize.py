@@ -122,7 +122,7 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     line = refused(run_here, capsys, 'features', image, tiny_config, '--blocks', 5, *out)
     assert line == 'block 5 is not there: the backbone runs blocks 1 to 4'
     line = refused(run_here, capsys, 'decay', image, tiny_config, *SMALL, '--token', 4, 0, *out)
-    assert line.startswith('--token 4 0 is outside the grid of 4 rows and 4 columns')
+    assert line.startswith('--token 4 0: is outside the grid of 4 rows and 4 columns')
     for what, option in (('features', '--max-images'), ('receptive-field', '--draws')):
         line = refused(run_here, capsys, what, images, tiny_config, option, 0, *out)
         assert line.startswith(f'{option}: expected a whole number from 1 up')

@@ -12,6 +12,7 @@ import mmcv
 import numpy as np
 
 from vil_mm.datasets.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, distinct_names, list_images
+from vil_mm.errors import ArgumentError
 from vil_mm.files import atomic_write
 from vil_mm.progress import Progress, no_progress, track
 
@@ -60,7 +61,7 @@ def plan(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
     if not source.is_dir():
         return [(source, _target(source, out, '.png', IMAGE_SUFFIXES))]
     if out.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or out.is_file():
-        raise ValueError(f'{source} is a folder: --out has to be a folder, got {out}')
+        raise ArgumentError(f'{source} is a folder, so this has to be one, too', out=out)
     return list(zip(images, _distinct_targets(images, out), strict=True))
 
 
@@ -114,19 +115,19 @@ def _target(source: Path, out: Path, suffix: str, known: Sequence[str]) -> Path:
     """The file to write for one source: ``out`` itself, or one in the folder ``out``."""
     if out.suffix and not out.is_dir():
         if out.suffix.lower() not in known:
-            raise ValueError(f'--out {out}: expected a folder or a file *{" or *".join(known)}')
+            raise ArgumentError(f'expected a folder or a file *{" or *".join(known)}', out=out)
         target = out
     else:
         target = out / f'{source.stem}{suffix}'
     if target.exists() and source.exists() and target.samefile(source):
-        raise ValueError(f'--out would replace the source itself: {target}')
+        raise ArgumentError('would replace the source itself', out=target)
     return target
 
 
 def _distinct_targets(images: list[Path], folder: Path) -> list[Path]:
     """One PNG an image."""
     if folder.exists() and folder.samefile(images[0].parent):
-        raise ValueError(f'--out is the folder of the images themselves: {folder}')
+        raise ArgumentError('is the folder of the images themselves', out=folder)
     return [folder / f'{name}.png' for name in distinct_names(images)]
 
 

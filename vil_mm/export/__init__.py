@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from vil_mm.errors import ArgumentError
 from vil_mm.export.check import (
     Difference,
     check_tolerance,
@@ -68,7 +69,7 @@ def check_target(out: str | Path, format: str) -> Path:
     """
     path, suffix = Path(out), SUFFIXES[format]
     if path.suffix != suffix or path.is_dir():
-        raise ValueError(f'--out {out}: expected the name of a file *{suffix}')
+        raise ArgumentError(f'expected the name of a file *{suffix}', out=out)
     return path
 
 

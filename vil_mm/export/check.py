@@ -121,7 +121,7 @@ def check_tolerance(differences: Sequence[Difference], tolerance: float) -> None
             raise ValueError(
                 f'the file does not give what the model gives: {difference.name} differs by '
                 f'{difference.largest:.1e}, {difference.relative:.1e} of its largest value, more '
-                f'than --tolerance {tolerance:g}; nothing is written'
+                f'than the tolerance, {tolerance:g}; nothing is written'
             )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from vil_mm.errors import ArgumentError
 from vil_mm.layers.scan import NUM_HEADS
 from vil_mm.mlstm.cost import Form, choose_form
 from vil_mm.models import VisionLSTM
@@ -113,7 +114,7 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
         return DeployedClassifier(model).eval()
     raise ValueError(
         f'a {kind} is not exported whole: how many boxes it gives depends on the image; '
-        'take --part backbone'
+        "take part='backbone'"
     )
 
 
@@ -145,9 +146,9 @@ def _check_backbone(backbone: nn.Module, shape: tuple[int, int]) -> None:
         )
     patch = backbone.patch_embed.patch_size
     if any(side % patch for side in shape):
-        raise ValueError(
-            f'--shape {shape[0]} {shape[1]}: the sides have to be multiples of the patch size '
-            f'{patch}; pad images before'
+        raise ArgumentError(
+            f'the sides have to be multiples of the patch size {patch}; pad images before',
+            shape=tuple(shape),
         )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
 
+from vil_mm.errors import ArgumentError
 from vil_mm.version import __version__
 
 FORMATS = ('onnx', 'torch-export')
@@ -35,8 +36,8 @@ def check_packages(format: str) -> None:
     needed = ('onnx', 'onnxscript', 'onnxruntime') if format == 'onnx' else ()
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
-        raise ValueError(
-            f'--format onnx needs {", ".join(missing)}: pip install {" ".join(missing)}'
+        raise ArgumentError(
+            f'needs {", ".join(missing)}: pip install {" ".join(missing)}', format=format
         )
 
 

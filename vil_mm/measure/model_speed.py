@@ -19,6 +19,7 @@ from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
 from torch import nn
 
+from vil_mm.errors import ArgumentError
 from vil_mm.measure.flops import count_flops
 from vil_mm.measure.inputs import make_noise, name_size
 from vil_mm.measure.speed import Call, Row, device_name, find_timer, peak_memory
@@ -57,10 +58,9 @@ class Setting:
         check_device(self.device)
         for name in ('batch_size', 'repeat'):
             if getattr(self, name) < 1:
-                option = name.replace('_', '-')
-                raise ValueError(f'--{option} {getattr(self, name)}: expected 1 or more')
+                raise ArgumentError('expected 1 or more', **{name: getattr(self, name)})
         if self.amp == 'float16' and self.device == 'cpu':
-            raise ValueError('--amp float16 needs --device cuda; take --amp bfloat16')
+            raise ArgumentError('needs a GPU; take bfloat16', amp='float16')
 
     def as_row(self) -> Row:
         """What results keep of it."""
@@ -230,7 +230,9 @@ def _targets(model: nn.Module, shape: tuple[int, int], setting: Setting) -> list
             sample.set_gt_label(int(label)).set_gt_score(score)
             for sample, label, score in zip(samples, classes, scores, strict=True)
         ]
-    raise ValueError('--train-step works with segmentors and classifiers, not with detectors')
+    raise ArgumentError(
+        'works with segmentors and classifiers, not with detectors', train_step=True
+    )
 
 
 def _autocast(setting: Setting) -> contextlib.AbstractContextManager:

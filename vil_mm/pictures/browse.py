@@ -21,11 +21,12 @@ from vil_mm.datasets.reading import find_reader
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
 from vil_mm.engine.captions import LEAST, draw_classes
 from vil_mm.engine.visualizer import SegPanelVisualizer
+from vil_mm.errors import ArgumentError
 from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.build import build_dataset
 from vil_mm.runs.checks import check_data
 from vil_mm.runs.data import check_samples
-from vil_mm.runs.tasks import refuse_detection
+from vil_mm.runs.tasks import classification, find_task, refuse_detection
 
 MODES = ('original', 'transformed', 'concat', 'pipeline')
 GAP = 12  # pixels between the pictures of one image
@@ -69,9 +70,9 @@ def browse(
     """
     refuse_detection(cfg)
     if not cfg.get(f'{phase}_dataloader'):
-        raise ValueError(f'{cfg.filename}: no {phase}_dataloader, which --phase {phase} asks for')
+        raise ArgumentError(f'{cfg.filename} has no {phase}_dataloader', phase=phase)
     if number is not None and number < 1:
-        raise ValueError(f'--show-number {number}: expected 1 or more')
+        raise ArgumentError('expected 1 or more', number=number)
     check_data(cfg, phase)
     check_samples(cfg, phase)
     dataset = build_dataset(cfg, phase)
@@ -155,7 +156,7 @@ def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
 
     A height may follow, below which images are enlarged.
     """
-    if cfg.get('default_scope') == 'mmpretrain':
+    if find_task(cfg) is classification:
         classes = dataset.metainfo.get('classes')
 
         def draw(picture: np.ndarray, target: np.ndarray | None, height: int = LEAST) -> np.ndarray:

@@ -21,6 +21,7 @@ from mmpretrain.evaluation import ConfusionMatrix
 
 from vil_mm.datasets.checks import mask_loader
 from vil_mm.datasets.label_maps import resize_nearest
+from vil_mm.errors import ArgumentError
 from vil_mm.pictures.figures import new_figure, save_figure
 from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.build import build_dataset, build_runner
@@ -172,7 +173,7 @@ def check_cmap(name: str) -> None:
         ValueError: There is none.
     """
     if name not in matplotlib.colormaps:
-        raise ValueError(f'--cmap {name!r} is no colour map of matplotlib, as viridis is')
+        raise ArgumentError('is no colour map of matplotlib, as viridis is', cmap=name)
 
 
 def plot_confusion(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from mmengine.config import Config
 
+from vil_mm.errors import ArgumentError
 from vil_mm.files import require
 from vil_mm.pictures.figures import new_figure, save_figure
 
@@ -142,7 +143,7 @@ def plot_runs(
     curves = [read_run(run) for run in runs]
     names = _told_apart(list(legend or map(_name, runs)))
     if len(names) != len(runs):
-        raise ValueError(f'--legend has {len(names)} names for {len(runs)} runs')
+        raise ArgumentError(f'{len(names)} names for {len(runs)} runs', legend=legend)
     known = sorted({name for curve in curves for name in curve})
     keys = list(keys or ['loss', *[key for key in SCORES if key in known][:1]])
     for key in keys:

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from vil_mm.errors import ArgumentError
 from vil_mm.layers.scan import NUM_HEADS, Scan
 from vil_mm.layers.traversal import Order
 from vil_mm.models import VisionLSTM
@@ -108,9 +109,10 @@ def survival_map(gates: ScanGates, token: tuple[int, int] | None = None) -> Tens
 def _find_time(token: tuple[int, int], gates: ScanGates) -> int:
     (row, column), (height, width) = token, gates.grid
     if not (0 <= row < height and 0 <= column < width):
-        raise ValueError(
-            f'--token {row} {column} is outside the grid of {height} rows and {width} columns of '
-            'tokens; both count from 0'
+        raise ArgumentError(
+            f'is outside the grid of {height} rows and {width} columns of tokens; both count from '
+            '0',
+            token=token,
         )
     at = column * height + row if gates.order.columns else row * width + column
     return height * width - 1 - at if gates.order.reverse else at

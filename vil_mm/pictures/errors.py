@@ -18,6 +18,7 @@ from torch import nn
 from vil_mm.datasets.label_maps import IGNORE_INDEX
 from vil_mm.datasets.reading import find_reader
 from vil_mm.engine.visualizer import NO_CLASS
+from vil_mm.errors import ArgumentError
 from vil_mm.models.inspection import find_kind
 from vil_mm.pictures.figures import new_figure
 from vil_mm.runs.build import build_dataset
@@ -88,8 +89,8 @@ def check_indices(dataset: BaseDataset, indices: Sequence[int]) -> None:
     """
     for index in indices:
         if not 0 <= index < len(dataset):
-            raise ValueError(
-                f'--index {index}: the test data has {len(dataset)} images, 0 to {len(dataset) - 1}'
+            raise ArgumentError(
+                f'the test data has {len(dataset)} images, 0 to {len(dataset) - 1}', index=index
             )
 
 

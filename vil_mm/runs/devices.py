@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from vil_mm.errors import ArgumentError
+
 
 def check_device(device: str) -> None:
     """Fail in one line if a device is asked for that is not there.
@@ -14,12 +16,12 @@ def check_device(device: str) -> None:
     try:
         asked = torch.device(device)
     except RuntimeError as error:
-        raise ValueError(f'--device {device}: expected cpu, cuda, cuda:1, mps, ...') from error
+        raise ArgumentError('expected cpu, cuda, cuda:1, mps, ...', device=device) from error
     if asked.type == 'cuda' and not torch.cuda.is_available():
-        raise ValueError(f'--device {device}: PyTorch finds no GPU here; take --device cpu')
+        raise ArgumentError('PyTorch finds no GPU here; take cpu', device=device)
     if asked.type == 'cuda' and (asked.index or 0) >= torch.cuda.device_count():
         count = torch.cuda.device_count()
-        raise ValueError(f'--device {device}: the GPUs here are numbered 0 to {count - 1}')
+        raise ArgumentError(f'the GPUs here are numbered 0 to {count - 1}', device=device)
 
 
 def find_device() -> str:

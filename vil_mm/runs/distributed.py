@@ -15,6 +15,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from torch import distributed
 
+from vil_mm.errors import ArgumentError
 from vil_mm.runs.screen import is_first_process
 
 _ONE_PROCESS = ('SingleDeviceStrategy',)
@@ -68,14 +69,14 @@ def join_processes(cfg: Config) -> None:
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'pytorch' and 'RANK' not in os.environ:
-        raise ValueError(
-            '--launcher pytorch: torchrun did not start this process; use tools/dist_train.sh or '
-            'tools/dist_test.sh'
+        raise ArgumentError(
+            'torchrun did not start this process; use tools/dist_train.sh or tools/dist_test.sh',
+            launcher=launcher,
         )
     if launcher == 'none' or get_device() != 'cpu':
         return
     if launcher != 'pytorch':
-        raise ValueError(f'--launcher {launcher} needs GPUs; on CPUs use tools/dist_train.sh')
+        raise ArgumentError('needs GPUs; on CPUs use tools/dist_train.sh', launcher=launcher)
     options = dict(cfg.get('env_cfg', {}).get('dist_cfg', {}))
     backend = options.pop('backend', 'nccl')
     if backend != 'gloo':

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.runner import find_latest_checkpoint
 
+from vil_mm.errors import ArgumentError
 from vil_mm.runs.checks import check_checkpoint, check_data, check_pretrained, check_trains
 from vil_mm.runs.data import check_samples
 from vil_mm.runs.loaders import check_lengths, settle_loaders
@@ -152,7 +153,7 @@ def _is_in_pieces(checkpoint: str, cfg: Config) -> bool:
 
 def _scale_learning_rate(cfg: Config) -> None:
     if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
-        raise ValueError('--auto-scale-lr: the config has no auto_scale_lr.base_batch_size')
+        raise ArgumentError('the config has no auto_scale_lr.base_batch_size', auto_scale_lr=True)
     cfg.auto_scale_lr.enable = True
     # mmengine counts the images of a step, not those of the steps that make up one update
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from mmengine.config import ConfigDict
 
+from vil_mm.errors import ArgumentError
+
 PRECISIONS = ('auto', 'float16', 'bfloat16')
 
 # wrapper of full precision -> the one of float16; those of ours skip losses that are not finite
@@ -29,10 +31,12 @@ def use_mixed_precision(optim_wrapper: ConfigDict, precision: str = 'auto') -> N
         ValueError: The precision is unknown, is float16 on a CPU, or the wrapper is another one.
     """
     if precision not in PRECISIONS:
-        raise ValueError(f'--amp {precision} is not known; choose one of {", ".join(PRECISIONS)}')
+        raise ArgumentError(f'choose one of {", ".join(PRECISIONS)}', amp=precision)
     kind, gpu = optim_wrapper.get('type', 'OptimWrapper'), torch.cuda.is_available()
     if kind not in (*_FLOAT16, *_SCALED):
-        raise ValueError(f'--amp works with {", ".join(_FLOAT16)} and its own, not with {kind}')
+        raise ArgumentError(
+            f'works with {", ".join(_FLOAT16)} and its own, not with {kind}', amp=precision
+        )
     if precision == 'auto':
         if kind in ('AutocastOptimWrapper', *_SCALED):
             return
@@ -42,8 +46,8 @@ def use_mixed_precision(optim_wrapper: ConfigDict, precision: str = 'auto') -> N
     elif gpu:
         _use_float16(optim_wrapper, kind)
     else:
-        raise ValueError(
-            '--amp float16 needs a GPU, and there is none: take --amp bfloat16, or leave --amp out'
+        raise ArgumentError(
+            'there is no GPU, which it needs: take bfloat16, or leave it out', amp='float16'
         )
 
 

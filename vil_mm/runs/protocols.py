@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
+from vil_mm.errors import ArgumentError
+
 DEFAULT_PROTOCOL = 'official'
 
 
@@ -27,15 +29,16 @@ def use_protocol(cfg: Config, name: str | None = None, *, tta: bool = False) -> 
     protocols = cfg.get('protocols')
     if not protocols:
         if name:
-            raise ValueError(
-                f'--protocol {name}: the config has no protocols, it is tested by its own '
-                'test_dataloader; leave the option out'
+            raise ArgumentError(
+                'the config has no protocols, it is tested by its own test_dataloader; leave it '
+                'out',
+                protocol=name,
             )
         return
     protocol = protocols.get(name or DEFAULT_PROTOCOL)
     if not protocol:
-        raise ValueError(
-            f'--protocol {name or DEFAULT_PROTOCOL}: the config has only {", ".join(protocols)}'
+        raise ArgumentError(
+            f'the config has only {", ".join(protocols)}', protocol=name or DEFAULT_PROTOCOL
         )
     _refuse_own_settings(cfg)
     cfg.test_dataloader.dataset.pipeline = protocol.test_pipeline

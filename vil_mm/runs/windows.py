@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
+from vil_mm.errors import ArgumentError
+
 
 def use_tiles(cfg: Config) -> None:
     """Predict by windows whose logits are held for a band of rows only, in place.
@@ -13,14 +15,17 @@ def use_tiles(cfg: Config) -> None:
     """
     model, test_cfg = cfg.model, cfg.model.get('test_cfg') or {}
     if model.type.removeprefix('mmseg.') not in ('EncoderDecoder', 'TiledEncoderDecoder'):
-        raise ValueError(f'--tiled works with the segmentor EncoderDecoder, not with {model.type}')
+        raise ArgumentError(
+            f'works with the segmentor EncoderDecoder, not with {model.type}', tiled=True
+        )
     if 'crop_size' not in test_cfg or 'stride' not in test_cfg:
         height, width = crop = find_training_size(cfg)
         y, x = (max(1, round(2 * side / 3)) for side in crop)
-        raise ValueError(
-            f'--tiled: model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; '
-            f'those of the size of the training would be --cfg-options '
-            f'model.test_cfg.crop_size={height},{width} model.test_cfg.stride={y},{x}'
+        raise ArgumentError(
+            f'model.test_cfg ({dict(test_cfg)}) has no crop_size and stride of windows; those of '
+            f'the size of the training would be model.test_cfg.crop_size={height},{width} '
+            f'model.test_cfg.stride={y},{x}',
+            tiled=True,
         )
     model.type, test_cfg.mode = 'TiledEncoderDecoder', 'tiled'
 
@@ -41,11 +46,12 @@ def use_tta(cfg: Config) -> None:
         ValueError: There is no ``tta_pipeline``, or the model predicts in tiles.
     """
     if 'tta_pipeline' not in cfg:
-        raise ValueError('--tta: the config has no tta_pipeline')
+        raise ArgumentError('the config has no tta_pipeline', tta=True)
     if (cfg.model.get('test_cfg') or {}).get('mode') == 'tiled':
-        raise ValueError(
-            "--tta adds up logits of passes, which model.test_cfg.mode='tiled' does not keep; "
-            "use mode='slide'"
+        raise ArgumentError(
+            "adds up logits of passes, which model.test_cfg.mode='tiled' does not keep; use "
+            "mode='slide'",
+            tta=True,
         )
     cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
     cfg.model = ConfigDict(**cfg.get('tta_model', {'type': 'SegTTAModel'}), module=cfg.model)

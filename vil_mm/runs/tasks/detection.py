@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vil_mm.errors import ArgumentError
 from vil_mm.runs.tasks.drawing import use_picture_hook as draw_predictions
 
 __all__ = [
@@ -75,7 +76,7 @@ def write_predictions(cfg: Config, folder: str) -> None:
     """
     metrics = coco_metrics(cfg.test_evaluator)
     if not metrics:
-        raise ValueError('--out works with a CocoMetric as test_evaluator of a detector')
+        raise ArgumentError('works with a CocoMetric as test_evaluator of a detector', out=folder)
     metrics[0].outfile_prefix = str(Path(folder, 'predictions'))
 
 

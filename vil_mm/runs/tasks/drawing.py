@@ -5,6 +5,8 @@ from __future__ import annotations
 from matplotlib import pyplot
 from mmengine.config import Config, ConfigDict
 
+from vil_mm.errors import ArgumentError
+
 
 def use_picture_hook(
     cfg: Config, folder: str | None, *, show: bool = False, wait_time: float = 0.0
@@ -21,7 +23,7 @@ def use_picture_hook(
         ValueError: Windows are asked for where none can be opened.
     """
     if show and pyplot.get_backend().lower() == 'agg':
-        raise ValueError('--show needs a display, and there is none: write files by --show-dir DIR')
+        raise ArgumentError('there is no display, which it needs: write files instead', show=True)
     hooks = cfg.setdefault('default_hooks', ConfigDict())
     options = {'out_dir': folder, 'show': show, 'wait_time': wait_time}
     if 'score_thr' in hooks.get('visualization', {}):

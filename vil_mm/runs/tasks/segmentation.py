@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.config import Config
 
+from vil_mm.errors import ArgumentError
 from vil_mm.runs.segmentor_checks import check_segmentor as check
 from vil_mm.runs.tasks.drawing import use_picture_hook as draw_predictions
 
@@ -23,5 +24,5 @@ def write_predictions(cfg: Config, folder: str) -> None:
         ValueError: The config has several evaluators.
     """
     if not isinstance(cfg.test_evaluator, dict):
-        raise ValueError('--out works with one test_evaluator, not with a list of them')
+        raise ArgumentError('works with one test_evaluator, not with a list of them', out=folder)
     cfg.test_evaluator.update(output_dir=folder, keep_results=True)

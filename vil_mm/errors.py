@@ -1,0 +1,26 @@
+"""Errors about what a function was given. Imports nothing heavy."""
+
+from __future__ import annotations
+
+
+class ArgumentError(ValueError):
+    """An argument has a value that it cannot have here.
+
+    Python users read ``device='cuda': PyTorch finds no GPU here``; a command line writes the same
+    about its option, ``--device cuda: ...``, by :meth:`as_option`.
+
+    Args:
+        problem: What is wrong, and what to do.
+        **argument: The name and the value of one argument.
+    """
+
+    def __init__(self, problem: str, **argument: object) -> None:
+        ((self.name, self.value),) = argument.items()
+        self.problem = problem
+        super().__init__(f'{self.name}={self.value!r}: {problem}')
+
+    def as_option(self) -> str:
+        """The message of a command line."""
+        values = self.value if isinstance(self.value, list | tuple) else [self.value]
+        words = [] if self.value is True else [str(value) for value in values]
+        return ' '.join([f'--{self.name.replace("_", "-")}', *words]) + f': {self.problem}'
