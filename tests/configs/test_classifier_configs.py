@@ -20,6 +20,7 @@ from torch import nn
 
 import vil_mm
 from vil_mm.analysis.schedule import read_recipe, relative_difference, scheduled_rates
+from vil_mm.zoo import find_config
 
 
 class Schedule(NamedTuple):
@@ -151,7 +152,7 @@ VTAB = {'vil_t_vtab1k': 'tiny', 'vil_s_vtab1k': 'small', 'vil_b_vtab1k': 'base'}
 
 @cache
 def _load(name: str) -> Config:
-    return Config.fromfile(vil_mm.CONFIG_DIR / f'{name}.py')
+    return Config.fromfile(find_config(name))
 
 
 def load(name: str) -> Config:
@@ -169,11 +170,11 @@ def build(cfg: Config, **backbone) -> nn.Module:
 
 
 def head_comment(name: str) -> str:
-    return (vil_mm.CONFIG_DIR / f'{name}.py').read_text().split('_base_')[0]
+    return find_config(name).read_text().split('_base_')[0]
 
 
 def test_every_classifier_config_is_tested_here() -> None:
-    here = {path.stem for path in vil_mm.CONFIG_DIR.glob('vil_*.py')}
+    here = {path.stem for path in vil_mm.CONFIG_DIR.rglob('vil_*.py') if '_base_' not in path.parts}
     assert here == RUNS.keys() | EVALUATIONS.keys() | VTAB.keys() | {'vil_t_imagenette_cpu'}
 
 

@@ -1,0 +1,30 @@
+# UperNet on ViL-S, Cityscapes (19 classes), crops of 1024x1024, evaluated by sliding windows of the
+# same size. No such run has been made or published: no score is known.
+#
+#   python tools/train.py configs/cityscapes/upernet_vil_s_1024x1024_cityscapes.py --amp bfloat16
+#   python tools/test.py configs/cityscapes/upernet_vil_s_1024x1024_cityscapes.py CHECKPOINT \
+#       [--tiled] [--tta]
+#
+# The initial weights are a file of the authors' release (docs/checkpoints.md) in checkpoints/. From
+# scratch: --cfg-options model.backbone.init_cfg=None
+_base_ = [
+    '../_base_/models/upernet_vil.py',
+    '../_base_/datasets/cityscapes_1024.py',
+    '../_base_/schedules/schedule_80k_layer_decay.py',
+    '../_base_/default_runtime.py',
+]
+
+model = dict(
+    data_preprocessor=dict(size=(1024, 1024)),
+    backbone=dict(
+        arch='small',
+        img_size=1024,
+        drop_path_rate=0.05,  # grows from 0 at the first layer
+        with_cp=True,
+        init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil2_small16_e400_in1k.th'),
+    ),
+    neck=dict(embed_dim=384),
+    decode_head=dict(in_channels=[384, 384, 384, 384], channels=384, num_classes=19),
+    auxiliary_head=dict(in_channels=384, channels=384, num_classes=19),
+    test_cfg=dict(crop_size=(1024, 1024), stride=(683, 683)),
+)
