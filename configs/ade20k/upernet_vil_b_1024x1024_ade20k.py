@@ -9,23 +9,18 @@
 # The initial weights are a file of the authors' release (docs/checkpoints.md) in checkpoints/. From
 # scratch: --cfg-options model.backbone.init_cfg=None
 _base_ = [
-    '../_base_/models/upernet_vil.py',
+    '../_base_/models/upernet_vil_b.py',
     '../_base_/datasets/ade20k_1024.py',
     '../_base_/schedules/schedule_160k_layer_decay.py',
     '../_base_/default_runtime.py',
 ]
 
 model = dict(
-    data_preprocessor=dict(size=(1024, 1024)),
+    data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(
-        arch='base',
-        img_size=1024,
-        drop_path_rate=0.1,  # grows from 0 at the first layer
+        img_size=_base_.crop_size[0],
         with_cp=True,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil2_base16_e400_in1k.th'),
     ),
-    neck=dict(embed_dim=768),
-    decode_head=dict(in_channels=[768, 768, 768, 768], channels=384),
-    auxiliary_head=dict(in_channels=768, channels=384),
-    test_cfg=dict(crop_size=(1024, 1024), stride=(683, 683)),
+    test_cfg=dict(crop_size=_base_.crop_size, stride=(683, 683)),
 )

@@ -5,7 +5,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py \
 #       configs/block_designs/vil_v1_t_in100_128_quad_shared.py --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_t.py',
     '../_base_/datasets/imagenet100_128.py',
     '../_base_/schedules/in100_e400.py',
     '../_base_/default_runtime_cls.py',

@@ -7,20 +7,20 @@
 # The initial weights are a file of the authors' release (docs/checkpoints.md) in checkpoints/. From
 # scratch: --cfg-options model.backbone.init_cfg=None
 _base_ = [
-    '../_base_/models/upernet_vil.py',
+    '../_base_/models/upernet_vil_t.py',
     '../_base_/datasets/hrf.py',
     '../_base_/schedules/schedule_40k_layer_decay.py',
     '../_base_/default_runtime.py',
 ]
 
 model = dict(
-    data_preprocessor=dict(size=(1024, 1024)),
+    data_preprocessor=dict(size=_base_.crop_size),
     backbone=dict(
-        img_size=1024,
+        img_size=_base_.crop_size[0],
         with_cp=True,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil2_tiny16_e800_in1k.th'),
     ),
     decode_head=dict(num_classes=2),
     auxiliary_head=dict(num_classes=2),
-    test_cfg=dict(crop_size=(1024, 1024), stride=(683, 683)),
+    test_cfg=dict(crop_size=_base_.crop_size, stride=(683, 683)),
 )

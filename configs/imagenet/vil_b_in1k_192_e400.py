@@ -5,7 +5,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_b_in1k_192_e400.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_b.py',
     '../_base_/datasets/imagenet_192.py',
     '../_base_/schedules/in1k_e400.py',
     '../_base_/default_runtime_cls.py',
@@ -13,6 +13,5 @@ _base_ = [
 
 model = dict(
     # activation checkpointing: the same result from much less memory
-    backbone=dict(arch='base', img_size=192, drop_path_rate=0.2, with_cp=True),
-    head=dict(in_channels=1536),
+    backbone=dict(img_size=192, drop_path_rate=0.2, with_cp=True),
 )

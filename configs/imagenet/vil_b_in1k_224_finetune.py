@@ -6,14 +6,13 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_b_in1k_224_finetune.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_b.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/finetune_e5.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(arch='base', drop_path_rate=0.2),
-    head=dict(in_channels=1536),
+    backbone=dict(drop_path_rate=0.2),
 )
 load_from = 'work_dirs/vil_b_in1k_192_e400/iter_250000.pth'

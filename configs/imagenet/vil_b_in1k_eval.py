@@ -5,13 +5,8 @@
 #       checkpoints/vil2_base16_e400_in1k.pth
 #   python tools/test.py configs/imagenet/vil_b_in1k_eval.py checkpoints/vil2_base16_e400_in1k.pth
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_b.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]
-
-model = dict(
-    backbone=dict(arch='base'),
-    head=dict(in_channels=1536),
-)
 train_dataloader = None

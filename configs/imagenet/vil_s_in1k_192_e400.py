@@ -5,13 +5,12 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_s_in1k_192_e400.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_s.py',
     '../_base_/datasets/imagenet_192.py',
     '../_base_/schedules/in1k_e400.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(arch='small', img_size=192, drop_path_rate=0.05),
-    head=dict(in_channels=768),
+    backbone=dict(img_size=192, drop_path_rate=0.05),
 )

@@ -7,14 +7,13 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_s_in1k_224_finetune.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_s.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/finetune_e20.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(arch='small', drop_path_rate=0.05),
-    head=dict(in_channels=768),
+    backbone=dict(drop_path_rate=0.05),
 )
 load_from = 'work_dirs/vil_s_in1k_192_e400/iter_250000.pth'

@@ -5,13 +5,8 @@
 #       checkpoints/vil2_small16_e400_in1k.pth
 #   python tools/test.py configs/imagenet/vil_s_in1k_eval.py checkpoints/vil2_small16_e400_in1k.pth
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_s.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]
-
-model = dict(
-    backbone=dict(arch='small'),
-    head=dict(in_channels=768),
-)
 train_dataloader = None

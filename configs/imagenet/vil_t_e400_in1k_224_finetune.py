@@ -7,7 +7,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_t_e400_in1k_224_finetune.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_t.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/finetune_e20.py',
     '../_base_/default_runtime_cls.py',

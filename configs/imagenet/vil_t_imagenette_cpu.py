@@ -3,7 +3,7 @@
 #
 #   python tools/train.py configs/imagenet/vil_t_imagenette_cpu.py
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_t.py',
     '../_base_/datasets/imagenette.py',
     '../_base_/schedules/in1k_e800.py',
     '../_base_/default_runtime_cls.py',
@@ -27,13 +27,21 @@ test_dataloader = val_dataloader
 # float32: bfloat16 takes several times as long on CPUs that compute in it only by conversion
 optim_wrapper = dict(type='OptimWrapper', optimizer=dict(lr=peak_lr))
 auto_scale_lr = dict(base_batch_size=batch_size)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
-param_scheduler[1].update(
-    T_max=max_iters - 1 - warmup_iters,
-    eta_min_ratio=end_lr / peak_lr,
-    begin=warmup_iters,
-    end=max_iters,
-)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1 / (warmup_iters + 1),
+        by_epoch=False,
+        end=warmup_iters + 1,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_iters - 1 - warmup_iters,
+        eta_min_ratio=end_lr / peak_lr,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
 train_cfg = dict(max_iters=max_iters, val_interval=250)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=250))

@@ -5,7 +5,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_t_in1k_192_e400.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_t.py',
     '../_base_/datasets/imagenet_192.py',
     '../_base_/schedules/in1k_e400.py',
     '../_base_/default_runtime_cls.py',

@@ -6,7 +6,7 @@
 #       checkpoints/vil2_tiny16_e800_in1k.pth
 #   python tools/test.py configs/imagenet/vil_t_in1k_eval.py checkpoints/vil2_tiny16_e800_in1k.pth
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_t.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]

@@ -5,7 +5,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet_v1/vil_v1_b_in1k_224_e400.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_b.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/in1k_e400.py',
     '../_base_/default_runtime_cls.py',
@@ -13,7 +13,6 @@ _base_ = [
 
 model = dict(
     # activation checkpointing: the same result from much less memory
-    backbone=dict(arch='base', drop_path_rate=0.2, with_cp=True),
-    head=dict(in_channels=768),
+    backbone=dict(drop_path_rate=0.2, with_cp=True),
 )
 train_dataloader = dict(batch_size=256)

@@ -5,13 +5,8 @@
 #   python tools/test.py configs/imagenet_v1/vil_v1_b_in1k_eval.py \
 #       checkpoints/vil_base16_e400_in1k.pth
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_b.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]
-
-model = dict(
-    backbone=dict(arch='base'),
-    head=dict(in_channels=768),
-)
 train_dataloader = None

@@ -6,13 +6,12 @@
 #   python tools/test.py configs/imagenet_v1/vil_v1_b_stride8_in1k_eval.py \
 #       checkpoints/vil_base16_e400_in1k_stride8.pth
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_b.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(arch='base', stride=8),
-    head=dict(in_channels=768),
+    backbone=dict(stride=8),
 )
 train_dataloader = None

@@ -4,7 +4,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet_v1/vil_v1_splus_in1k_224_e400.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_s.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/in1k_e400_b1024.py',
     '../_base_/default_runtime_cls.py',
@@ -12,5 +12,4 @@ _base_ = [
 
 model = dict(
     backbone=dict(arch='small+', drop_path_rate=0.05),
-    head=dict(in_channels=384),
 )

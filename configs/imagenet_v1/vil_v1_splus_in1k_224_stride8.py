@@ -5,7 +5,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py \
 #       configs/imagenet_v1/vil_v1_splus_in1k_224_stride8.py --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_s.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/finetune_e30.py',
     '../_base_/default_runtime_cls.py',
@@ -14,6 +14,5 @@ _base_ = [
 model = dict(
     # activation checkpointing: the same result from much less memory
     backbone=dict(arch='small+', stride=8, drop_path_rate=0.05, with_cp=True),
-    head=dict(in_channels=384),
 )
 load_from = 'work_dirs/vil_v1_splus_in1k_224_e400/iter_500400.pth'

@@ -6,13 +6,12 @@
 #   python tools/test.py configs/imagenet_v1/vil_v1_splus_stride8_in1k_eval.py \
 #       checkpoints/vil_smallplus16_e400_in1k_stride8.pth
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_s.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
     backbone=dict(arch='small+', stride=8),
-    head=dict(in_channels=384),
 )
 train_dataloader = None

@@ -5,7 +5,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet_v1/vil_v1_t_in1k_224_e400.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_t.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/in1k_e400_b1024.py',
     '../_base_/default_runtime_cls.py',

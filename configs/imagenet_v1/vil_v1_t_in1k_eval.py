@@ -6,7 +6,7 @@
 #   python tools/test.py configs/imagenet_v1/vil_v1_t_in1k_eval.py \
 #       checkpoints/vil_tiny16_e800_in1k.pth
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_t.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/default_runtime_cls.py',
 ]

@@ -6,7 +6,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py configs/poolings/vil_v1_t_in1k_192_bilateral_avg.py \
 #       --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_t.py',
     '../_base_/datasets/imagenet_192.py',
     '../_base_/schedules/in1k_e400_b1024.py',
     '../_base_/default_runtime_cls.py',

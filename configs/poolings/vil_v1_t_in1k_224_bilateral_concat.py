@@ -7,7 +7,7 @@
 #   torchrun --nproc-per-node 8 tools/train.py \
 #       configs/poolings/vil_v1_t_in1k_224_bilateral_concat.py --launcher pytorch
 _base_ = [
-    '../_base_/models/vil_v1_classifier.py',
+    '../_base_/models/vil_v1_classifier_t.py',
     '../_base_/datasets/imagenet_224.py',
     '../_base_/schedules/finetune_e30.py',
     '../_base_/default_runtime_cls.py',

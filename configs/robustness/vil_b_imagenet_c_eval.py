@@ -7,12 +7,7 @@
 #   python tools/test.py configs/robustness/vil_b_imagenet_c_eval.py \
 #       checkpoints/vil2_base16_e400_in1k.pth
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_b.py',
     '../_base_/datasets/imagenet_c.py',
     '../_base_/default_runtime_cls.py',
 ]
-
-model = dict(
-    backbone=dict(arch='base'),
-    head=dict(in_channels=1536),
-)

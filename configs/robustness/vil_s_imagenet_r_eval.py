@@ -7,12 +7,7 @@
 #   python tools/test.py configs/robustness/vil_s_imagenet_r_eval.py \
 #       checkpoints/vil2_small16_e400_in1k.pth
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_s.py',
     '../_base_/datasets/imagenet_r.py',
     '../_base_/default_runtime_cls.py',
 ]
-
-model = dict(
-    backbone=dict(arch='small'),
-    head=dict(in_channels=768),
-)

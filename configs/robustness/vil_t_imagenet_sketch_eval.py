@@ -6,7 +6,7 @@
 #   python tools/test.py configs/robustness/vil_t_imagenet_sketch_eval.py \
 #       checkpoints/vil2_tiny16_e800_in1k.pth
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_t.py',
     '../_base_/datasets/imagenet_sketch.py',
     '../_base_/default_runtime_cls.py',
 ]

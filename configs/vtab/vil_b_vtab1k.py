@@ -8,15 +8,13 @@
 #   VTAB_DATASET=dtd python tools/train.py configs/vtab/vil_b_vtab1k.py \
 #       --work-dir work_dirs/vtab1k/b_dtd
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_b.py',
     '../_base_/schedules/vtab1k.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(arch='base'),
     head=dict(
-        in_channels=1536,
         num_classes=_base_.num_classes,
         loss=dict(_delete_=True, type='CrossEntropyLoss'),
     ),

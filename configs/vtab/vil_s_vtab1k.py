@@ -8,15 +8,13 @@
 #   VTAB_DATASET=dtd python tools/train.py configs/vtab/vil_s_vtab1k.py \
 #       --work-dir work_dirs/vtab1k/s_dtd
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_s.py',
     '../_base_/schedules/vtab1k.py',
     '../_base_/default_runtime_cls.py',
 ]
 
 model = dict(
-    backbone=dict(arch='small'),
     head=dict(
-        in_channels=768,
         num_classes=_base_.num_classes,
         loss=dict(_delete_=True, type='CrossEntropyLoss'),
     ),

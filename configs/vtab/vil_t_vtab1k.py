@@ -8,7 +8,7 @@
 #   VTAB_DATASET=dtd python tools/train.py configs/vtab/vil_t_vtab1k.py \
 #       --work-dir work_dirs/vtab1k/t_dtd
 _base_ = [
-    '../_base_/models/vil_classifier.py',
+    '../_base_/models/vil_classifier_t.py',
     '../_base_/schedules/vtab1k.py',
     '../_base_/default_runtime_cls.py',
 ]

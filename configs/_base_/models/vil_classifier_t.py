@@ -1,4 +1,4 @@
-# ViL version 2 as an ImageNet classifier: first and last token side by side, layer norm, linear
+# ViL-T version 2 as an ImageNet classifier: first and last token side by side, layer norm, linear
 # head. Every batch is mixed, by mixup or by cutmix with equal chance; the partners are the batch in
 # reversed order.
 model = dict(
