@@ -81,6 +81,14 @@ def test_taps_become_a_pyramid() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    'path', sorted(vil_mm.CONFIG_DIR.rglob('*.py')), ids=lambda path: path.stem
+)
+def test_no_step_is_changed_by_its_number(path: Path) -> None:
+    """A step put before it would shift the change to another one, without a word."""
+    assert not re.search(r'\[\d+\](\.update\(|\[[^\]]+\] = |\.\w+ = )', path.read_text())
+
+
 def test_configs_are_found_where_the_package_says() -> None:
     assert Path(vil_mm.CONFIG_DIR, '_base_', 'default_runtime.py').is_file()
 
