@@ -150,7 +150,7 @@ def test_segmentor() -> None:
 
 def test_other_backbones() -> None:
     """DeiT-III-B: 12 d^2 a token and 2 S d of attention, 12 blocks, and the embedding."""
-    model = model_of('baselines/upernet_deit3_b_512x512_ade20k')
+    model = model_of('upernet_deit3_b_512x512_ade20k')
     with pytest.raises(ValueError, match='does not run at 8 x 8'):
         count_flops(model, (8, 8))
     count = count_flops(model, (512, 512))

@@ -71,7 +71,9 @@ def test_published_scores(name: str, metrics: dict[str, float]) -> None:
     assert find_model(name).metrics == metrics
 
 
-@pytest.mark.parametrize('folder', sorted({path.parent for path in CONFIGS.values()}))
+@pytest.mark.parametrize(
+    'folder', sorted({path.parent for path in CONFIGS.values()}), ids=lambda folder: folder.name
+)
 def test_table_of_a_folder_tells_the_same(folder: Path) -> None:
     rows = (folder / 'README.md').read_text(encoding='utf-8').splitlines()
     table = {found[1]: row for row in rows if (found := re.match(r'\| \[`([^`]+)`\]', row))}
@@ -83,7 +85,7 @@ def test_table_of_a_folder_tells_the_same(folder: Path) -> None:
         assert record.metadata.get('Iterations') == updates
         told = [f'({record.config.name})', f'{record.metadata["Parameters"]:,}', record.dataset]
         told += [str(score) for score in record.metrics.values()]
-        told += [f'{updates:,} x '] * bool(updates) + [record.official_weights or '']
+        told += [f'{updates:,} x ' if updates else '–', record.official_weights or '']
         assert all(part in row for part in told), record.name
 
 
