@@ -11,10 +11,7 @@ end_lr = 1e-5
 optim_wrapper = dict(optimizer=dict(weight_decay=1e-8))
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1 / (warmup_iters + 1),
-        by_epoch=False,
-        end=warmup_iters + 1,
+        type='LinearLR', start_factor=1 / (warmup_iters + 1), by_epoch=False, end=warmup_iters + 1
     ),
     dict(
         type='CosineAnnealingLR',

@@ -9,10 +9,7 @@ end_lr = 1e-6
 
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1 / (warmup_iters + 1),
-        by_epoch=False,
-        end=warmup_iters + 1,
+        type='LinearLR', start_factor=1 / (warmup_iters + 1), by_epoch=False, end=warmup_iters + 1
     ),
     dict(
         type='CosineAnnealingLR',

@@ -7,10 +7,7 @@ warmup_iters = 50 * updates_per_epoch
 
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1 / (warmup_iters + 1),
-        by_epoch=False,
-        end=warmup_iters + 1,
+        type='LinearLR', start_factor=1 / (warmup_iters + 1), by_epoch=False, end=warmup_iters + 1
     ),
     dict(
         type='CosineAnnealingLR',

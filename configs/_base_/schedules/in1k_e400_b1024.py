@@ -12,10 +12,7 @@ optim_wrapper = dict(optimizer=dict(lr=peak_lr))
 auto_scale_lr = dict(base_batch_size=batch_size)
 param_scheduler = [
     dict(
-        type='LinearLR',
-        start_factor=1 / (warmup_iters + 1),
-        by_epoch=False,
-        end=warmup_iters + 1,
+        type='LinearLR', start_factor=1 / (warmup_iters + 1), by_epoch=False, end=warmup_iters + 1
     ),
     dict(
         type='CosineAnnealingLR',
