@@ -85,6 +85,10 @@ def test_table_of_a_folder_tells_the_same(folder: Path) -> None:
         assert record.metadata.get('Iterations') == updates
         told = [f'({record.config.name})', f'{record.metadata["Parameters"]:,}', record.dataset]
         told += [str(score) for score in record.metrics.values()]
+        if record.task == 'Semantic Segmentation':
+            told += [' x '.join(map(str, cfg.crop_size))]
+        if record.task == 'Image Classification':
+            told += [f'| {cfg.model.backbone.img_size} |']
         told += [f'{updates:,} x ' if updates else '–', record.official_weights or '']
         assert all(part in row for part in told), record.name
 
