@@ -31,7 +31,7 @@ from vil_mm.engine.protocols import use_protocol
 from vil_mm.engine.segmentor_checks import check_segmentor
 from vil_mm.engine.spelling import check_spelling
 from vil_mm.engine.validation_checks import check_normalisation, check_save_best
-from vil_mm.zoo import find_config
+from vil_mm.zoo import find_config, place_of
 
 
 def read_config(
@@ -57,7 +57,8 @@ def read_config(
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, which may fail in any way
-        raise ValueError(f'{path} cannot be read as a config: {_first_line(error)}') from error
+        said = _first_line(error) + _place_of_base(error)
+        raise ValueError(f'{path} cannot be read as a config: {said}') from error
     if lost := lost_data_root(cfg):
         print(f'warning: {path}: {lost}', file=sys.stderr)
     cfg.launcher = launcher
@@ -198,6 +199,13 @@ def prepare_testing(
     if tta:
         _enable_tta(cfg)
     check_samples(cfg, 'test')
+
+
+def _place_of_base(error: Exception) -> str:
+    """Where a ``_base_`` is now, if it is a config of the package under an old path."""
+    missing = error.filename if isinstance(error, FileNotFoundError) else None
+    place = place_of(Path(missing)) if missing else ''
+    return f'; {place}' if place else ''
 
 
 def _first_line(error: Exception) -> str:

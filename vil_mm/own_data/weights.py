@@ -15,7 +15,7 @@ from vil_mm.checkpoints import Description, describe, is_official
 from vil_mm.models.backbones.options import ARCHS
 from vil_mm.models.pretrained import CheckpointError, meta_of, read_checkpoint, state_dict_of
 
-BASE_MODEL = vil_mm.CONFIG_DIR / '_base_' / 'models' / 'upernet_vil.py'
+BASE_MODEL = vil_mm.CONFIG_DIR / '_base_' / 'models' / 'upernet_vil_t.py'
 TAPS = (1 / 3, 1 / 2, 2 / 3, 1)  # depths of the four maps that UPerNet reads
 MAX_CHANNELS = 384  # of the decoder, as in the published models
 SMALL_CHANNELS = 64  # of a decoder that a CPU trains from nothing
