@@ -51,7 +51,7 @@ pictures=$(find "$work" -name '*.png' -o -name '*.jpg' | wc -l)
 ((pictures > 0)) || fail 'testing wrote no picture' test
 echo "main job: trained and tested, $score, $pictures pictures"
 
-config=configs/vil_t_imagenette_cpu.py
+config=configs/imagenet/vil_t_imagenette_cpu.py
 data=$VIL_MM_TEST_DATA/imagenette_mini
 if [ ! -d "$data" ]; then
     echo 'main job: classifier skipped, VIL_MM_TEST_DATA names no folder with imagenette_mini/'

@@ -9,7 +9,7 @@
 # The initial weights are a file of the authors' release (docs/checkpoints.md) in checkpoints/. From
 # scratch: --cfg-options model.backbone.init_cfg=None
 _base_ = [
-    './_base_/models/upernet_vil.py',
+    './_base_/models/upernet_vil_b.py',
     './_base_/datasets/ade20k.py',
     './_base_/schedules/schedule_160k_layer_decay.py',
     './_base_/default_runtime.py',
@@ -17,11 +17,6 @@ _base_ = [
 
 model = dict(
     backbone=dict(
-        arch='base',
-        drop_path_rate=0.1,  # grows from 0 at the first layer
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil2_base16_e400_in1k.th'),
     ),
-    neck=dict(embed_dim=768),
-    decode_head=dict(in_channels=[768, 768, 768, 768], channels=384),
-    auxiliary_head=dict(in_channels=768, channels=384),
 )

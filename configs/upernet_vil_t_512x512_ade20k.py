@@ -9,7 +9,7 @@
 # The initial weights are a file of the authors' release (docs/checkpoints.md) in checkpoints/. From
 # scratch: --cfg-options model.backbone.init_cfg=None
 _base_ = [
-    './_base_/models/upernet_vil.py',
+    './_base_/models/upernet_vil_t.py',
     './_base_/datasets/ade20k.py',
     './_base_/schedules/schedule_160k_layer_decay.py',
     './_base_/default_runtime.py',

@@ -33,13 +33,22 @@ test_pipeline = [
 train_dataloader = dict(num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=1, dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
-param_scheduler[1].update(
-    T_max=max_iters - 1 - warmup_iters,
-    eta_min_ratio=2e-3,
-    begin=warmup_iters,
-    end=max_iters,
-)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1 / (warmup_iters + 1),
+        by_epoch=False,
+        begin=0,
+        end=warmup_iters + 1,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_iters - 1 - warmup_iters,
+        eta_min_ratio=2e-3,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
 train_cfg = dict(max_iters=max_iters, val_interval=150)
 default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=150))

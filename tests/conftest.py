@@ -188,7 +188,7 @@ def write_tiny_classifier(photographs: Path) -> Callable[[Path], Path]:
     """Writes ``tiny.py`` of a classifier into a folder, as ``write_tiny_config`` of a segmentor."""
 
     def write(folder: Path) -> Path:
-        base = str(ROOT / 'configs' / 'vil_t_in1k_192_e800.py')
+        base = str(ROOT / 'configs' / 'imagenet' / 'vil_t_in1k_192_e800.py')
         work_dir, name = str(folder / 'work'), f'tiny_{folder.name}'
         text = TINY_CLASSIFIER.format(
             base=base, work_dir=work_dir, name=name, data=str(photographs)

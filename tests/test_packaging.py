@@ -25,6 +25,7 @@ PREDICT = """
 import cv2, numpy
 from vil_mm.apis import SegInferencer, find_model
 assert find_model('upernet_vil_t_512x512_ade20k').config.is_file()
+assert find_model('vil_t_in1k_eval').config.is_file()  # in a folder of its family
 cv2.imwrite('image.png', numpy.random.default_rng(0).integers(0, 256, (48, 64, 3), numpy.uint8))
 SegInferencer('upernet_vil_t_drawn', device='cpu')('image.png', out_dir='out')
 """
@@ -80,7 +81,8 @@ def test_wheel_holds_configs_and_tools(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     packed = {f'vil_mm/.mim/{name}' for name in sources_of('configs') | sources_of('tools')}
-    assert packed and packed | {'vil_mm/.mim/model-index.yml'} <= names
+    packed |= {'vil_mm/.mim/model-index.yml', 'vil_mm/.mim/configs/det/README.md'}
+    assert packed <= names
     modules = {name for name in sources_of('vil_mm') if '/.mim/' not in name}
     assert modules <= names
     assert not [name for name in names if name.startswith(('tests/', 'configs/', 'tools/'))]

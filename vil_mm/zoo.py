@@ -1,4 +1,4 @@
-"""The model zoo: the records of ``model-index.yml``, one or more for every config.
+"""The model zoo: the records that ``model-index.yml`` lists, one or more for every config.
 
 Imports nothing of the package and nothing heavy: the command lines look names up before torch is
 imported, and take this file alone.
@@ -91,11 +91,21 @@ def find_config(name_or_path: str | Path) -> Path:
     if path.is_dir() and str(path).lower() not in _records():
         raise ValueError(f'{path} is a folder: name the config file, *.py, in it')
     if path.suffix or len(path.parts) > 1:
-        hint = _closest(path.stem).rstrip()
+        hint = describe_place(path) or _closest(path.stem).rstrip()
         raise FileNotFoundError(
             f'config not found: {path} (looked from {Path.cwd()})' + (f'; {hint}' if hint else '')
         )
     return find_model(str(path)).config
+
+
+def describe_place(path: Path) -> str:
+    """Says where the package keeps the config of this file name; empty if it has none."""
+    record = _records().get(path.stem.lower())
+    if record is None or path.suffix != '.py':
+        return ''
+    root = CONFIG_DIR.parent
+    place = record.config.relative_to(root) if root == Path.cwd() else record.config
+    return f'{path.stem} is at {place}'
 
 
 def _closest(name: str) -> str:

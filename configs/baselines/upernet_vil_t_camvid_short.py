@@ -11,12 +11,28 @@ warmup_iters = 20
 crop_size = (112, 160)
 
 model = dict(data_preprocessor=dict(size=crop_size), backbone=dict(img_size=crop_size))
-train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(crop_size=crop_size)
+train_pipeline = [
+    {**step, 'crop_size': crop_size} if step.type == 'RandomCrop' else step
+    for step in _base_.train_pipeline
+]
 train_dataloader = dict(batch_size=4, dataset=dict(pipeline=train_pipeline))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
-param_scheduler[1].update(T_max=max_iters - 1 - warmup_iters, begin=warmup_iters, end=max_iters)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1 / (warmup_iters + 1),
+        by_epoch=False,
+        begin=0,
+        end=warmup_iters + 1,
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_iters - 1 - warmup_iters,
+        eta_min_ratio=2e-3,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
 train_cfg = dict(max_iters=max_iters, val_interval=150)
 default_hooks = dict(checkpoint=dict(interval=150))
 auto_scale_lr = dict(base_batch_size=4)

@@ -17,8 +17,19 @@ model = dict(
         drop_path_rate=0.2,
         init_cfg=dict(type='Pretrained', checkpoint='checkpoints/vil2_small16_e400_in1k.th'),
     ),
+    neck=[
+        dict(
+            type='mmseg.Feature2Pyramid',
+            embed_dim=384,
+            rescales=[4, 2, 1, 0.5],
+            norm_cfg=_base_.norm_cfg,
+        ),
+        dict(
+            type='FPN',
+            in_channels=[384, 384, 384, 384],
+            out_channels=256,
+            norm_cfg=_base_.norm_cfg,
+            num_outs=5,
+        ),
+    ],
 )
-neck = _base_.model.neck
-neck[0].update(embed_dim=384)
-neck[1].update(in_channels=[384, 384, 384, 384])
-model.update(neck=neck)

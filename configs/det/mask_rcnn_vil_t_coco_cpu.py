@@ -19,6 +19,21 @@ model = dict(
         drop_path_rate=0.0,
         init_cfg=None,
     ),
+    neck=[
+        dict(
+            type='mmseg.Feature2Pyramid',
+            embed_dim=width,
+            rescales=[4, 2, 1, 0.5],
+            norm_cfg=_base_.norm_cfg,
+        ),
+        dict(
+            type='FPN',
+            in_channels=[width] * 4,
+            out_channels=channels,
+            norm_cfg=_base_.norm_cfg,
+            num_outs=5,
+        ),
+    ],
     rpn_head=dict(in_channels=channels, feat_channels=channels, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=channels),
@@ -31,10 +46,6 @@ model = dict(
     ),
     test_cfg=dict(rpn=dict(nms_pre=500, max_per_img=200)),
 )
-neck = _base_.model.neck
-neck[0].update(embed_dim=width)
-neck[1].update(in_channels=[width] * 4, out_channels=channels)
-model.update(neck=neck)
 
 train_pipeline = [
     dict(type='SeedAugmentation'),
@@ -44,8 +55,9 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
-test_pipeline = _base_.test_pipeline
-test_pipeline[1].update(scale=scale)
+test_pipeline = [
+    {**step, 'scale': scale} if step.type == 'Resize' else step for step in _base_.test_pipeline
+]
 train_dataloader = dict(batch_size=2, num_workers=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(
     num_workers=1,
@@ -62,9 +74,23 @@ test_evaluator = val_evaluator
 optim_wrapper = dict(
     optimizer=dict(lr=5e-4, weight_decay=0.0), paramwise_cfg=dict(layer_decay_rate=1.0)
 )
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
-param_scheduler[1].update(milestones=[max_iters * 17 // 20], end=max_iters)
+param_scheduler = [
+    dict(
+        type='LinearLR',
+        start_factor=1 / (warmup_iters + 1),
+        by_epoch=False,
+        begin=0,
+        end=warmup_iters + 1,
+    ),
+    dict(
+        type='MultiStepLR',
+        milestones=[max_iters * 17 // 20],
+        gamma=0.1,
+        by_epoch=False,
+        begin=0,
+        end=max_iters,
+    ),
+]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters)
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(interval=100))
 auto_scale_lr = dict(base_batch_size=2)

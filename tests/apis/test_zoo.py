@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -70,16 +71,26 @@ def test_published_scores(name: str, metrics: dict[str, float]) -> None:
     assert find_model(name).metrics == metrics
 
 
-def test_table_of_configs_tells_the_same() -> None:
-    rows = (vil_mm.CONFIG_DIR / 'README.md').read_text(encoding='utf-8').splitlines()
+@pytest.mark.parametrize(
+    'folder', sorted({path.parent for path in CONFIGS.values()}), ids=lambda folder: folder.name
+)
+def test_table_of_a_folder_tells_the_same(folder: Path) -> None:
+    rows = (folder / 'README.md').read_text(encoding='utf-8').splitlines()
     table = {found[1]: row for row in rows if (found := re.match(r'\| \[`([^`]+)`\]', row))}
-    assert set(table) == {record.name for record in RECORDS.values()}
-    for record in RECORDS.values():
-        row = table[record.name]
-        path = record.config.relative_to(vil_mm.CONFIG_DIR).as_posix()
-        assert f'({path})' in row and f'{record.metadata["Parameters"]:,}' in row
-        assert all(str(score) in row for score in record.metrics.values()), record.name
-        assert not record.official_weights or record.official_weights in row
+    records = [record for record in RECORDS.values() if record.config.parent == folder]
+    assert set(table) == {record.name for record in records}
+    for record in records:
+        row, cfg = table[record.name], Config.fromfile(record.config)
+        updates = cfg.get('train_cfg') and cfg.train_cfg.max_iters
+        assert record.metadata.get('Iterations') == updates
+        told = [f'({record.config.name})', f'{record.metadata["Parameters"]:,}', record.dataset]
+        told += [str(score) for score in record.metrics.values()]
+        if record.task == 'Semantic Segmentation':
+            told += [' x '.join(map(str, cfg.crop_size))]
+        if record.task == 'Image Classification':
+            told += [f'| {cfg.model.backbone.img_size} |']
+        told += [f'{updates:,} x ' if updates else '–', record.official_weights or '']
+        assert all(part in row for part in told), record.name
 
 
 def test_names_and_patterns() -> None:
@@ -100,3 +111,11 @@ def test_unknown_name_and_missing_file() -> None:
         find_config('vil_t_in1k_evl')
     with pytest.raises(FileNotFoundError, match='config not found: configs/no_such'):
         find_config('configs/no_such.py')
+
+
+@pytest.mark.parametrize('path', ['configs/vil_t_in1k_eval.py', '/elsewhere/vil_t_in1k_eval.py'])
+def test_a_path_of_old_ends_with_the_new_one(path: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r'vil_t_in1k_eval is at \S*') as error:
+        find_config(path)
+    assert str(error.value).endswith('configs/imagenet/vil_t_in1k_eval.py')
+    assert '\n' not in str(error.value)

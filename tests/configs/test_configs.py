@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from torch import nn
 
 import vil_mm
 
-CONFIGS = sorted(path.name for path in vil_mm.CONFIG_DIR.glob('*.py'))
+CONFIGS = {
+    path.relative_to(vil_mm.CONFIG_DIR).as_posix(): path
+    for path in sorted(vil_mm.CONFIG_DIR.rglob('*.py'))
+    if '_base_' not in path.parts
+}
+TOP = {
+    *(f'upernet_vil_{size}_512x512_ade20k.py' for size in 'tsb'),
+    *('upernet_vil_t_drawn.py', 'upernet_vil_t_camvid.py', 'upernet_vil_t_camvid_cpu.py'),
+}
 
 
 def load(name: str) -> Config:
@@ -24,20 +33,22 @@ def build(cfg: Config) -> nn.Module:
     return MODELS.build(cfg.model)
 
 
-def test_all_configs_are_here() -> None:
-    assert {f'upernet_vil_{size}_512x512_ade20k.py' for size in 'tsb'} < set(CONFIGS)
-    assert 'upernet_vil_t_camvid.py' in CONFIGS
+def test_the_runs_of_the_readme_lie_on_top_and_all_others_in_families() -> None:
+    assert {name for name in CONFIGS if '/' not in name} == TOP
+    folders = {path.parent for path in CONFIGS.values()}
+    assert all((folder / 'README.md').is_file() for folder in folders)
+    assert all((folder / 'metafile.yml').is_file() for folder in folders)
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_opens_with_its_command(name: str) -> None:
-    comment = (vil_mm.CONFIG_DIR / name).read_text().split('_base_')[0]
+    comment = re.sub(r' \\\n#\s+', ' ', CONFIGS[name].read_text().split('_base_ =')[0])
     cfg = load(name)
     assert 'vil_mm' in cfg.custom_imports.imports
     if cfg.get('train_cfg') is None:  # for evaluation only
         assert f'python tools/test.py configs/{name}' in comment
         return
-    assert f'tools/train.py configs/{name}' in comment
+    assert re.search(rf'tools/(train\.py|dist_train\.sh) configs/{name}', comment)
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
     assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
 
@@ -68,6 +79,14 @@ def test_taps_become_a_pyramid() -> None:
         (1, 192, 4, 8),
         (1, 192, 2, 4),
     ]
+
+
+@pytest.mark.parametrize(
+    'path', sorted(vil_mm.CONFIG_DIR.rglob('*.py')), ids=lambda path: path.stem
+)
+def test_no_step_is_changed_by_its_number(path: Path) -> None:
+    """A step put before it would shift the change to another one, without a word."""
+    assert not re.search(r'\[\d+\](\.update\(|\[[^\]]+\] = |\.\w+ = )', path.read_text())
 
 
 def test_configs_are_found_where_the_package_says() -> None:

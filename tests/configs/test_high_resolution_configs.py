@@ -17,7 +17,7 @@ from mmseg.structures import SegDataSample
 from mmseg.utils import register_all_modules
 from torch import nn
 
-import vil_mm
+from vil_mm.zoo import find_config
 
 ADE20K = [
     ('upernet_vil_b_640x640_ade20k', 640),
@@ -46,7 +46,7 @@ LAYOUTS = {
 
 
 def load(name: str) -> Config:
-    return Config.fromfile(vil_mm.CONFIG_DIR / f'{name}.py')
+    return Config.fromfile(find_config(name))
 
 
 def build(cfg: Config) -> nn.Module:

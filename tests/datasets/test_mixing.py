@@ -123,7 +123,7 @@ def test_an_odd_batch_is_refused(augment, batch):
 def preprocessor() -> ClsDataPreprocessor:
     """As the classifier of the configs builds it."""
     init_default_scope('mmpretrain')
-    base = vil_mm.CONFIG_DIR / '_base_' / 'models' / 'vil_classifier.py'
+    base = vil_mm.CONFIG_DIR / '_base_' / 'models' / 'vil_classifier_t.py'
     augments = Config.fromfile(base).model.train_cfg.augments
     assert [augment['type'] for augment in augments] == ['ReversedMixup', 'ReversedCutMix']
     assert [augment['alpha'] for augment in augments] == [0.8, 1.0]

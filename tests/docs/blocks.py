@@ -19,9 +19,12 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     'README.md',
-    'configs/README.md',
     'benchmarks/README.md',
-    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / 'docs').rglob('*.md')),
+    *sorted(
+        str(path.relative_to(ROOT))
+        for folder in ('configs', 'docs')
+        for path in (ROOT / folder).rglob('*.md')
+    ),
 ]
 _MARK = re.compile(r'<!-- (?:(not run): (.+?)|(slow|output)) -->\s*', re.DOTALL)
 

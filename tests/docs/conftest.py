@@ -50,7 +50,7 @@ class Workshop:
         work_dir = self.folder / 'work_dirs' / config
         with only_one(self.folder / 'training.lock'):
             if not (work_dir / 'iter_2.pth').is_file():
-                self.shell(f'python tools/train.py configs/{config}.py', self.folder)
+                self.shell(f'python tools/train.py {config}', self.folder)
         return work_dir
 
     def checkpoint_of(self, config: str) -> str:
@@ -103,7 +103,7 @@ class Desk:
         """Checkpoints that a block names, and that no block of the page makes."""
         for name in re.findall(r'work_dirs/(\w+)/\w+\.pth', code):
             made = self.folder / 'work_dirs' / name
-            if not made.exists() and f'train.py configs/{name}.py' not in code:
+            if not made.exists() and not re.search(rf'train\.py configs/[\w/]*{name}\.py', code):
                 shutil.copytree(self.workshop.run_of(name), made)
         for name in re.findall(r'(?<!\.th )checkpoints/\w+\.pth', code):
             if not (self.folder / name).exists() and f'.th {name}' not in code:

@@ -29,6 +29,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = {'scale', 'crop_size', 'size', 'img_size', 'resize_scale', 'stride'}
 COUNTS = {'max_iters', 'val_interval', 'interval', 'batch_size'}
+CONFIGS = {path.stem for path in (ROOT / 'configs').rglob('*.py') if '_base_' not in path.parts}
 CONFIG = 'upernet_vil_t_512x512_ade20k'  # of commands on any segmentor
 WORDS = {
     'CONFIG': f'configs/{CONFIG}.py',
@@ -67,9 +68,7 @@ def _with_words(statement: str, checkpoint_of: Callable[[str], str]) -> str:
     for word, stand_in in WORDS.items():
         statement = re.sub(rf'\b{word}\b', stand_in, statement)
     if re.search(r'\bCHECKPOINT\b', statement):
-        named = [
-            x for x in re.findall(r'\w+', statement) if (ROOT / 'configs' / f'{x}.py').exists()
-        ]
+        named = [x for x in re.findall(r'\w+', statement) if x in CONFIGS]
         statement = re.sub(r'\bCHECKPOINT\b', checkpoint_of([*named, CONFIG][0]), statement)
     return statement
 

@@ -13,10 +13,11 @@ from vil_mm.measure.flop_watch import CELL, CONV, GATES, PATCHES, PROJECTIONS, Q
 from vil_mm.measure.flops import Form, count_flops, format_count
 from vil_mm.mlstm.cost import choose_form, choose_fused_chunk, flops, fused_cell
 from vil_mm.runs.build import build_model
+from vil_mm.zoo import find_config
 
 
 def model_of(name: str, **backbone) -> nn.Module:
-    cfg = Config.fromfile(vil_mm.CONFIG_DIR / f'{name}.py')
+    cfg = Config.fromfile(find_config(name))
     cfg.model.backbone.update(backbone)
     with torch.device('meta'):
         return build_model(cfg, 'meta')
@@ -25,7 +26,7 @@ def model_of(name: str, **backbone) -> nn.Module:
 def tiny(device: str = 'meta', **backbone) -> nn.Module:
     """Two layers of 128 channels, as a classifier."""
     arch = {'_delete_': True, 'embed_dims': 128, 'num_layers': 2}
-    cfg = Config.fromfile(vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py')
+    cfg = Config.fromfile(find_config('vil_t_in1k_eval'))
     cfg.merge_from_dict({'model.backbone': {'arch': arch, **backbone}})
     cfg.model.head.in_channels = 256
     return build_model(cfg, device)
@@ -149,7 +150,7 @@ def test_segmentor() -> None:
 
 def test_other_backbones() -> None:
     """DeiT-III-B: 12 d^2 a token and 2 S d of attention, 12 blocks, and the embedding."""
-    model = model_of('baselines/upernet_deit3_b_512x512_ade20k')
+    model = model_of('upernet_deit3_b_512x512_ade20k')
     with pytest.raises(ValueError, match='does not run at 8 x 8'):
         count_flops(model, (8, 8))
     count = count_flops(model, (512, 512))

@@ -11,14 +11,17 @@ from vil_mm import CONFIG_DIR
 from vil_mm.datasets import imagenet_wnids
 from vil_mm.runs.checks import check_data, check_trains
 from vil_mm.runs.tasks import classification
+from vil_mm.zoo import find_config
+
+CONFIGS = [path for path in sorted(CONFIG_DIR.rglob('*.py')) if '_base_' not in path.parts]
 
 
 @pytest.fixture
 def cfg() -> Config:
-    return Config.fromfile(CONFIG_DIR / 'vil_t_in1k_192_e800.py')
+    return Config.fromfile(find_config('vil_t_in1k_192_e800'))
 
 
-@pytest.mark.parametrize('path', sorted(CONFIG_DIR.glob('*.py')), ids=lambda path: path.stem)
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
 def test_every_config_passes_its_checks(path: Path) -> None:
     cfg = Config.fromfile(path)
     classification.check(cfg)

@@ -10,7 +10,6 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from vil_mm import CONFIG_DIR
 from vil_mm.datasets import DatasetError
 from vil_mm.datasets.checks import SAMPLE, pairs
 from vil_mm.runs.data import check_samples, check_whole, expectations, look_at_data
@@ -19,7 +18,7 @@ from vil_mm.runs.reading import read_config
 
 def at(config: str, root: Path) -> Config:
     places = {f'{split}_dataloader.dataset.data_root': str(root) for split in ('train', 'val')}
-    return read_config(str(CONFIG_DIR / config), options=places)
+    return read_config(config, options=places)
 
 
 @pytest.fixture
@@ -32,7 +31,7 @@ def many(tmp_path: Path) -> Config:
         labels[:4] = 255
         Image.fromarray(labels).save(tmp_path / f'annotations/train/{i:02}.png')
         Image.fromarray(labels).save(tmp_path / f'images/train/{i:02}.jpg')
-    cfg = at('upernet_vil_t_camvid_cpu.py', tmp_path)
+    cfg = at('upernet_vil_t_camvid_cpu', tmp_path)
     cfg.train_dataloader.dataset.metainfo = dict(classes=('a', 'b'), palette=[[0] * 3] * 2)
     cfg.val_dataloader = None
     return cfg
@@ -121,9 +120,9 @@ def test_the_first_of_several_processes_looks(many, monkeypatch, launcher, varia
 @pytest.mark.parametrize(
     ('config', 'folder'),
     [
-        ('upernet_vil_t_camvid_cpu.py', 'camvid'),
-        ('upernet_vil_t_512x512_ade20k.py', 'ade20k_mini'),
-        ('vil_t_imagenette_cpu.py', 'imagenette_mini'),
+        ('upernet_vil_t_camvid_cpu', 'camvid'),
+        ('upernet_vil_t_512x512_ade20k', 'ade20k_mini'),
+        ('vil_t_imagenette_cpu', 'imagenette_mini'),
     ],
 )
 def test_real_sets_pass(test_data, capsys, config: str, folder: str) -> None:
@@ -132,7 +131,7 @@ def test_real_sets_pass(test_data, capsys, config: str, folder: str) -> None:
 
 
 def test_the_drawn_set_passes(drawn_data, capsys) -> None:
-    cfg = at('upernet_vil_t_drawn.py', drawn_data)
+    cfg = at('upernet_vil_t_drawn', drawn_data)
     check_samples(cfg, 'train', 'val')
     assert capsys.readouterr().err == ''
 
@@ -147,7 +146,7 @@ class TestClassification:
                 for i in range(2):
                     pixels = np.random.default_rng(i).integers(0, 255, (32, 32, 3), np.uint8)
                     Image.fromarray(pixels).save(folder / f'{split}{name}{i}.jpg')
-        cfg = at('vil_t_imagenette_cpu.py', tmp_path)
+        cfg = at('vil_t_imagenette_cpu', tmp_path)
         for split in ('train', 'val'):
             cfg[f'{split}_dataloader'].dataset.metainfo = dict(classes=('crack', 'sound'))
         cfg.model.head.num_classes = 2
@@ -181,7 +180,7 @@ class TestClassification:
 
 
 def test_test_data_that_are_validation_data_are_read_once(drawn_data) -> None:
-    cfg = at('upernet_vil_t_drawn.py', drawn_data)
+    cfg = at('upernet_vil_t_drawn', drawn_data)
     cfg.test_dataloader = cfg.val_dataloader
     assert [r.split for r in check_whole(cfg) if r.num_images] == ['train', 'val']
 
@@ -192,6 +191,6 @@ def test_a_config_without_data() -> None:
 
 
 def test_expectations() -> None:
-    cfg = read_config(str(CONFIG_DIR / 'upernet_vil_t_512x512_ade20k.py'))
+    cfg = read_config('upernet_vil_t_512x512_ade20k')
     assert expectations(cfg).num_classes == 150
     assert expectations(cfg).channels == 3 and expectations(cfg).ignore_index == 255

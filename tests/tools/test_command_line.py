@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ('command_line.py', 'option_values.py')
 TOOLS = sorted(x.name for x in (ROOT / 'tools').glob('*.py') if x.name not in SHARED)
 CONFIG = CONFIG_DIR / 'upernet_vil_t_drawn.py'
+OLD, NEW = 'configs/vil_t_in1k_eval.py', CONFIG_DIR / 'imagenet' / 'vil_t_in1k_eval.py'
 ZOO = 'upernet_vil_t_drawn'
 
 
@@ -74,6 +75,8 @@ def test_abbreviations_are_refused(light) -> None:
         ('image_demo.py', [CONFIG, ZOO, CONFIG, '--out', 'x', '--opacity', '2'], 'from 0 to 1'),
         ('train.py', ['none.py'], 'config not found: none.py (looked from '),
         ('train.py', ['configs/upernet_vil_t_drwn.py'], 'did you mean upernet_vil_t_drawn'),
+        ('test.py', [OLD, CONFIG], f'vil_t_in1k_eval is at {NEW}'),
+        ('compare.py', [ZOO, OLD], f'vil_t_in1k_eval is at {NEW}'),
         ('train.py', ['upernet_vil_t_drwn'], 'did you mean upernet_vil_t_drawn'),
         ('train.py', [CONFIG_DIR], 'is a folder: name the config file'),
         ('finetune.py', ['--images', 'no', '--masks', 'no'], '--images: no such folder: no'),

@@ -11,9 +11,9 @@ import pytest
 import torch
 from mmseg.structures import SegDataSample
 
-import vil_mm
 from vil_mm.runs.build import load_model
 from vil_mm.runs.reading import read_config
+from vil_mm.zoo import find_config
 
 ONE_TAP = """
 _base_ = './tiny.py'
@@ -48,7 +48,7 @@ def segmentor(tiny_config: Path) -> Path:
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     path = tmp_path / 'classifier.py'
-    path.write_text(CLASSIFIER.format(base=str(vil_mm.CONFIG_DIR / 'vil_t_imagenette_cpu.py')))
+    path.write_text(CLASSIFIER.format(base=str(find_config('vil_t_imagenette_cpu'))))
     return path
 
 

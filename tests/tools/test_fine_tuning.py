@@ -153,7 +153,7 @@ def train_classifier(run_here, folder: Path) -> Path:
                 str(folder / 'photos' / name / f'{i}.jpg'), np.full((32, 32, 3), 99 * i, np.uint8)
             )
     config = folder / 'classifier.py'
-    base = str(ROOT / 'configs' / 'vil_t_imagenette_cpu.py')
+    base = str(ROOT / 'configs' / 'imagenet' / 'vil_t_imagenette_cpu.py')
     config.write_text(CLASSIFIER_CONFIG.format(base=base))
     run_here('train.py', config, '--work-dir', 'c', '--no-validate', '--cfg-options', *STILL)
     return folder / 'c' / 'iter_1.pth'

@@ -7,11 +7,11 @@ import re
 import pytest
 import torch
 
-import vil_mm
+from vil_mm.zoo import find_config
 
 
 def test_table(run_here, capsys) -> None:
-    run_here('get_flops.py', vil_mm.CONFIG_DIR / 'vil_t_in1k_eval.py', '--shape', '224')
+    run_here('get_flops.py', find_config('vil_t_in1k_eval'), '--shape', '224')
     out = capsys.readouterr().out
     assert 'One image of 224 x 224 pixels' in out and 'multiply-adds' in out
     counted, paper = re.search(r'^total +([\d.]+) +([\d.]+)$', out, re.MULTILINE).groups()

@@ -327,7 +327,7 @@ def test_training_starts_from_weights(tiny_config, checkpoint, run_here, tmp_pat
 
 def test_evaluation_only_config_does_not_train(run_here, capsys):
     with pytest.raises(SystemExit) as exit_:
-        run_here('train.py', TOOLS.parent / 'configs' / 'vil_t_in1k_eval.py')
+        run_here('train.py', 'vil_t_in1k_eval')
     assert exit_.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith('train.py: this config has no ') and 'tools/test.py' in line

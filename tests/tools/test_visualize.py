@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-import vil_mm
+from vil_mm.zoo import find_config
 
 CLASSIFIER = """
 _base_ = {base!r}
@@ -31,7 +31,7 @@ def images(drawn_data: Path) -> Path:
 @pytest.fixture
 def classifier(tmp_path: Path) -> Path:
     path = tmp_path / 'classifier.py'
-    path.write_text(CLASSIFIER.format(base=str(vil_mm.CONFIG_DIR / 'vil_t_imagenette_cpu.py')))
+    path.write_text(CLASSIFIER.format(base=str(find_config('vil_t_imagenette_cpu'))))
     return path
 
 
@@ -152,6 +152,6 @@ def test_test_data_without_images(tiny_config, run_here, capsys):
 
 
 def test_other_backbones_are_refused(images, run_here, capsys):
-    config = vil_mm.CONFIG_DIR / 'baselines' / 'upernet_deit_t_camvid_short.py'
+    config = find_config('upernet_deit_t_camvid_short')
     line = refused(run_here, capsys, 'features', images, config, '--out', 'x.png')
     assert re.match('this picture shows layers of a VisionLSTM; the backbone .* is ', line)

@@ -15,7 +15,7 @@ from vil_mm.checkpoints.architectures import make_arch_option
 from vil_mm.checkpoints.reading import CheckpointError, find_meta, find_state_dict, read_checkpoint
 from vil_mm.zoo import CONFIG_DIR
 
-BASE_MODEL = CONFIG_DIR / '_base_' / 'models' / 'upernet_vil.py'
+BASE_MODEL = CONFIG_DIR / '_base_' / 'models' / 'upernet_vil_t.py'
 TAPS = (1 / 3, 1 / 2, 2 / 3, 1)  # depths of the four maps that UPerNet reads
 MAX_CHANNELS = 384  # of the decoder, as in the published models
 SMALL_CHANNELS = 64  # of a decoder that a CPU trains from nothing

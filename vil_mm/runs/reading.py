@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from vil_mm.runs.overrides import lost_data_root, merge_overrides
-from vil_mm.zoo import find_config
+from vil_mm.zoo import describe_place, find_config
 
 
 def read_config(
@@ -34,7 +34,8 @@ def read_config(
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, which may fail in any way
-        raise ValueError(f'{path} cannot be read as a config: {_first_line(error)}') from error
+        said = _first_line(error) + _find_base(error)
+        raise ValueError(f'{path} cannot be read as a config: {said}') from error
     if lost := lost_data_root(cfg):
         print(f'warning: {path}: {lost}', file=sys.stderr)
     cfg.launcher = launcher
@@ -46,6 +47,13 @@ def read_config(
         raise ValueError(f'an override does not fit {path}: {_first_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
+
+
+def _find_base(error: Exception) -> str:
+    """Where a ``_base_`` is now, if it is a config of the package under an old path."""
+    missing = error.filename if isinstance(error, FileNotFoundError) else None
+    place = describe_place(Path(missing)) if missing else ''
+    return f'; {place}' if place else ''
 
 
 def _first_line(error: Exception) -> str:

@@ -1,11 +1,10 @@
 # ADE20K (SceneParsing): 20,210 training and 2,000 validation images, 150 classes; docs/datasets.md.
 # Augmentation and evaluation are those of ViL's segmentation recipe; docs/segmentation.md.
 #
-# A config for another crop size inherits this one and sets that size in five places: `scale` of
-# RandomResize and of the community's Resize (four times the size, size), `crop_size` of RandomCrop,
-# `size` of CenteredPad, `scale` of the official Resize; imagenet_224.py shows the manner. Then its
-# train_pipeline and protocols.official.test_pipeline have to be handed to the data loaders, as
-# below. The windows of evaluation are the model's: model.test_cfg.
+# For crops of another size copy ade20k_640.py and set its `crop_size` and `resize_scale`. The
+# windows of evaluation are the model's: model.test_cfg.
+_base_ = '../loaders/segmentation.py'
+
 dataset_type = 'ADE20KDataset'
 data_root = 'data/ade/ADEChallengeData2016'
 crop_size = (512, 512)
@@ -103,10 +102,6 @@ protocols = dict(
 test_pipeline = protocols['official']['test_pipeline']
 
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -115,10 +110,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -127,5 +118,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

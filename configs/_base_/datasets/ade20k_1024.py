@@ -4,13 +4,23 @@ _base_ = './ade20k.py'
 crop_size = (1024, 1024)
 resize_scale = (4096, 1024)
 
-train_pipeline, protocols = _base_.train_pipeline, _base_.protocols
-train_pipeline[3].update(scale=resize_scale)  # RandomResize
-train_pipeline[4].update(crop_size=crop_size)  # RandomCrop
-train_pipeline[7].update(size=crop_size)  # CenteredPad
-protocols['official']['test_pipeline'][1].update(scale=crop_size)  # Resize
-protocols['community']['test_pipeline'][1].update(scale=resize_scale)  # Resize
-test_pipeline = protocols['official']['test_pipeline']
+sizes = dict(  # what changes in the steps of ade20k.py, by their types
+    RandomResize=dict(scale=resize_scale),
+    RandomCrop=dict(crop_size=crop_size),
+    CenteredPad=dict(size=crop_size),
+    Resize=dict(scale=crop_size),
+)
+train_pipeline = [{**step, **sizes.get(step.type, {})} for step in _base_.train_pipeline]
+test_pipeline = [{**step, **sizes.get(step.type, {})} for step in _base_.test_pipeline]
+protocols = dict(
+    official=dict(test_pipeline=test_pipeline),
+    community=dict(
+        test_pipeline=[
+            {**step, 'scale': resize_scale} if step.type == 'Resize' else step
+            for step in _base_.protocols.community.test_pipeline
+        ],
+    ),
+)
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -1,5 +1,7 @@
 # CamVid, the 11-class split of SegNet at 480x360: 367 training and 101 validation frames;
 # docs/datasets.md
+_base_ = '../loaders/segmentation.py'
+
 data_root = 'data/camvid'
 crop_size = (320, 320)
 metainfo = dict(
@@ -32,8 +34,6 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
     dataset=dict(
         type='BaseSegDataset',
         metainfo=metainfo,
@@ -43,10 +43,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='BaseSegDataset',
         metainfo=metainfo,
@@ -56,5 +53,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

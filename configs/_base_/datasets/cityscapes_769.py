@@ -3,7 +3,9 @@ _base_ = './cityscapes_1024.py'
 
 crop_size = (769, 769)
 
-train_pipeline = _base_.train_pipeline
-train_pipeline[4].update(crop_size=crop_size)  # RandomCrop
+train_pipeline = [
+    {**step, 'crop_size': crop_size} if step.type == 'RandomCrop' else step
+    for step in _base_.train_pipeline
+]
 
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

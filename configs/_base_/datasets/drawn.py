@@ -1,4 +1,6 @@
 # Drawn shapes in ADE20K's layout, made by `python tools/draw_dataset.py data/drawn`
+_base_ = '../loaders/segmentation.py'
+
 data_root = 'data/drawn'
 crop_size = (128, 128)
 
@@ -21,8 +23,6 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=8,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
     dataset=dict(
         type='DrawnDataset',
         data_root=data_root,
@@ -31,10 +31,7 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='DrawnDataset',
         data_root=data_root,
@@ -43,5 +40,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

@@ -1,5 +1,7 @@
 # HRF: photographs of the retina, 3504x2336, with the vessels as the one class beside background;
 # docs/high_resolution.md. No limit on the share of background in a crop: vessels are thin.
+_base_ = '../loaders/segmentation.py'
+
 dataset_type = 'HRFDataset'
 data_root = 'data/HRF'
 crop_size = (1024, 1024)
@@ -21,10 +23,6 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -33,10 +31,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -45,5 +39,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU', 'mDice'])
+val_evaluator = dict(iou_metrics=['mIoU', 'mDice'])
 test_evaluator = val_evaluator

@@ -2,12 +2,16 @@
 # validation images; docs/datasets.md
 _base_ = './imagenet_192.py'
 
+image_size = 128
 data_preprocessor = dict(num_classes=100)
 
-train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
-train_pipeline[2].update(scale=128)  # RandomResizedCrop
-test_pipeline[1].update(scale=128)  # ResizeEdge
-test_pipeline[2].update(crop_size=128)  # CenterCrop
+sizes = dict(  # what changes in the steps of imagenet_192.py, by their types
+    RandomResizedCrop=dict(scale=image_size),
+    ResizeEdge=dict(scale=image_size),
+    CenterCrop=dict(crop_size=image_size),
+)
+train_pipeline = [{**step, **sizes.get(step.type, {})} for step in _base_.train_pipeline]
+test_pipeline = [{**step, **sizes.get(step.type, {})} for step in _base_.test_pipeline]
 
 train_dataloader = dict(
     batch_size=128,  # of one GPU; 1024 with 8

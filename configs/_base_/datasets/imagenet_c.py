@@ -3,11 +3,7 @@
 _base_ = './imagenet_a.py'
 
 test_pipeline = [
-    dict(
-        type='LoadImageFromFile',
-        imdecode_backend='pillow',
-        color_type='color_ignore_orientation',
-    ),
+    _base_.load_image,
     dict(type='ResizeEdge', scale=256, edge='short', backend='pillow', interpolation='bicubic'),
     dict(type='CenterCrop', crop_size=224),
     dict(type='PackInputs', meta_keys=('img_path', 'corruption', 'severity')),

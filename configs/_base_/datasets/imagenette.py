@@ -9,12 +9,16 @@ metainfo = dict(
         'garbage truck', 'gas pump', 'golf ball', 'parachute',
     ),
 )  # fmt: skip
+image_size = 64
 data_preprocessor = dict(num_classes=10)
 
-train_pipeline, test_pipeline = _base_.train_pipeline, _base_.test_pipeline
-train_pipeline[2].update(scale=64, crop_ratio_range=(0.35, 1.0))  # RandomResizedCrop
-test_pipeline[1].update(scale=64)  # ResizeEdge
-test_pipeline[2].update(crop_size=64)  # CenterCrop
+sizes = dict(  # what changes in the steps of imagenet_192.py, by their types
+    RandomResizedCrop=dict(scale=image_size, crop_ratio_range=(0.35, 1.0)),
+    ResizeEdge=dict(scale=image_size),
+    CenterCrop=dict(crop_size=image_size),
+)
+train_pipeline = [{**step, **sizes.get(step.type, {})} for step in _base_.train_pipeline]
+test_pipeline = [{**step, **sizes.get(step.type, {})} for step in _base_.test_pipeline]
 
 train_dataloader = dict(
     batch_size=32,

@@ -1,5 +1,7 @@
 # LoveDA: 2,522 training and 1,669 validation aerial images of 1024x1024, 7 classes. In the files 0
 # is "no data", which the data set takes out (reduce_zero_label); docs/high_resolution.md.
+_base_ = '../loaders/segmentation.py'
+
 dataset_type = 'LoveDADataset'
 data_root = 'data/loveDA'
 crop_size = (1024, 1024)
@@ -21,10 +23,6 @@ test_pipeline = [
 ]
 
 train_dataloader = dict(
-    batch_size=16,
-    num_workers=8,
-    persistent_workers=True,
-    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -33,10 +31,6 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type=dataset_type,
         data_root=data_root,
@@ -45,5 +39,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
-test_evaluator = val_evaluator

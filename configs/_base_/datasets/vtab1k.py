@@ -3,6 +3,8 @@
 #   VTAB_DATASET  which set, a key of the table below
 #   VTAB_TRAIN    train800val200: train on all 1000 images, evaluate on the test images;
 #                 train800: train on 800, evaluate on the other 200, to choose a learning rate
+_base_ = '../loaders/classification.py'
+
 dataset_name = '{{$VTAB_DATASET:caltech101}}'
 train_list = '{{$VTAB_TRAIN:train800val200}}'
 
@@ -24,13 +26,7 @@ if train_list not in evaluated_on:
 
 num_classes = classes_of[dataset_name]  # for the head: {{_base_.num_classes}}
 data_root = f'data/vtab-1k/{dataset_name}'
-data_preprocessor = dict(
-    type='ClsDataPreprocessor',
-    num_classes=num_classes,
-    mean=[123.675, 116.28, 103.53],
-    std=[58.395, 57.12, 57.375],
-    to_rgb=True,
-)
+data_preprocessor = dict(num_classes=num_classes)
 
 test_pipeline = [
     dict(
@@ -46,11 +42,6 @@ train_pipeline = [dict(type='SeedAugmentation'), *test_pipeline]
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,
-    persistent_workers=True,
-    pin_memory=True,
-    drop_last=True,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -61,10 +52,6 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=64,
     num_workers=4,
-    persistent_workers=True,
-    pin_memory=True,
-    collate_fn=dict(type='default_collate'),
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='CustomDataset',
         data_root=data_root,
@@ -73,5 +60,5 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type='Accuracy', topk=(1,))
+val_evaluator = dict(topk=(1,))
 test_evaluator = val_evaluator

@@ -9,12 +9,17 @@ peak_lr = 1e-5
 end_lr = 1e-5
 
 optim_wrapper = dict(optimizer=dict(weight_decay=1e-8))
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(start_factor=1 / (warmup_iters + 1), end=warmup_iters + 1)
-param_scheduler[1].update(
-    T_max=max_iters - 1 - warmup_iters,
-    eta_min_ratio=end_lr / peak_lr,
-    begin=warmup_iters,
-    end=max_iters,
-)
+param_scheduler = [
+    dict(
+        type='LinearLR', start_factor=1 / (warmup_iters + 1), by_epoch=False, end=warmup_iters + 1
+    ),
+    dict(
+        type='CosineAnnealingLR',
+        T_max=max_iters - 1 - warmup_iters,
+        eta_min_ratio=end_lr / peak_lr,
+        by_epoch=False,
+        begin=warmup_iters,
+        end=max_iters,
+    ),
+]
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=updates_per_epoch)

@@ -3,6 +3,9 @@ _base_ = './schedule_det_3x.py'
 
 max_iters = 90000
 
-param_scheduler = _base_.param_scheduler
-param_scheduler[1].update(milestones=[max_iters * 8 // 12, max_iters * 11 // 12], end=max_iters)
+milestones = [max_iters * 8 // 12, max_iters * 11 // 12]
+param_scheduler = [
+    {**part, 'milestones': milestones, 'end': max_iters} if part.type == 'MultiStepLR' else part
+    for part in _base_.param_scheduler
+]
 train_cfg = dict(max_iters=max_iters, val_interval=max_iters // 9)

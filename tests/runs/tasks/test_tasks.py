@@ -10,7 +10,7 @@ from mmengine.config import Config
 
 from vil_mm.apis import find_model, list_models
 from vil_mm.runs.tasks import Task, classification, detection, find_task, segmentation
-from vil_mm.runs.tasks import registry_scope as scope_of
+from vil_mm.runs.tasks import registry_scope as registry_scope
 
 TASKS = {
     'Semantic Segmentation': segmentation,
@@ -50,5 +50,5 @@ def test_every_task_answers(task: Task) -> None:
     asked = [name for name in questions if not name.startswith('_')]
     assert asked == ['check', 'draw_predictions', 'prepare', 'write_predictions']
     assert all(callable(getattr(task, name)) for name in asked) and task.SCOPE
-    with scope_of(Config(dict(default_scope=task.SCOPE))):
+    with registry_scope(Config(dict(default_scope=task.SCOPE))):
         pass

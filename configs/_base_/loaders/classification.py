@@ -1,0 +1,10 @@
+# classification_eval.py with the loader of training, which drops an incomplete last batch.
+_base_ = './classification_eval.py'
+
+train_dataloader = dict(
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    collate_fn=dict(type='default_collate'),
+    sampler=dict(type='ReplayableInfiniteSampler', shuffle=True),
+)

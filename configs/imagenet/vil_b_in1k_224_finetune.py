@@ -1,0 +1,18 @@
+# ViL-B (version 2), fine-tuning on ImageNet-1K at 224 px: 5 epochs, 8 GPUs x 128 images. Starts
+# from the last weights of vil_b_in1k_192_e400.py, head included; the position embedding is resized
+# as they are loaded.
+# Vision-LSTM (Alkin et al., ICLR 2025), ImageNet-1K table: top-1 82.4 (the authors' log: 82.412).
+#
+#   torchrun --nproc-per-node 8 tools/train.py configs/imagenet/vil_b_in1k_224_finetune.py \
+#       --launcher pytorch
+_base_ = [
+    '../_base_/models/vil_classifier_b.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/finetune_e5.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(drop_path_rate=0.2),
+)
+load_from = 'work_dirs/vil_b_in1k_192_e400/iter_250000.pth'

@@ -1,0 +1,14 @@
+# ViL-T (version 2), evaluation on ImageNet-1K.
+# Vision-LSTM (Alkin et al., ICLR 2025), ImageNet-1K table: top-1 78.3. The weights of 400 epochs,
+# vil2_tiny16_e400_in1k.th, have 77.2.
+#
+#   python tools/convert_checkpoint.py vil2_tiny16_e800_in1k.th \
+#       checkpoints/vil2_tiny16_e800_in1k.pth
+#   python tools/test.py configs/imagenet/vil_t_in1k_eval.py checkpoints/vil2_tiny16_e800_in1k.pth
+_base_ = [
+    '../_base_/models/vil_classifier_t.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+train_dataloader = None

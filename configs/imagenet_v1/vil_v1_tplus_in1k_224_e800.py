@@ -1,0 +1,17 @@
+# ViL-T+ (version 1), training on ImageNet-1K at 224 px: 800 epochs, 8 GPUs x 256 images. 29 layers:
+# the last block has one.
+# Vision-LSTM (Alkin et al., arXiv:2406.04303v1), ImageNet-1K table: top-1 78.1.
+#
+#   torchrun --nproc-per-node 8 tools/train.py configs/imagenet_v1/vil_v1_tplus_in1k_224_e800.py \
+#       --launcher pytorch
+_base_ = [
+    '../_base_/models/vil_v1_classifier_t.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/in1k_e800.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(arch='tiny+'),
+)
+train_dataloader = dict(batch_size=256)

@@ -1,0 +1,17 @@
+# ViL-T+ (version 1) on 729 tokens: patches of 16 px every 8 px, fine-tuning on ImageNet-1K at 224
+# px: 30 epochs, 8 GPUs x 128 images. Starts from the last weights of vil_v1_tplus_in1k_224_e800.py.
+# Vision-LSTM (Alkin et al., arXiv:2406.04303v1), ImageNet-1K table: top-1 80.0.
+#
+#   torchrun --nproc-per-node 8 tools/train.py \
+#       configs/imagenet_v1/vil_v1_tplus_in1k_224_stride8.py --launcher pytorch
+_base_ = [
+    '../_base_/models/vil_v1_classifier_t.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/schedules/finetune_e30.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(arch='tiny+', stride=8),
+)
+load_from = 'work_dirs/vil_v1_tplus_in1k_224_e800/iter_500000.pth'

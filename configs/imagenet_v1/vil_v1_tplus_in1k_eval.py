@@ -1,0 +1,18 @@
+# ViL-T+ (version 1), evaluation on ImageNet-1K.
+# Vision-LSTM (Alkin et al., arXiv:2406.04303v1), ImageNet-1K table: top-1 78.1. The weights of 400
+# epochs, vil_tinyplus16_e400_in1k.th, have 77.2.
+#
+#   python tools/convert_checkpoint.py vil_tinyplus16_e800_in1k.th \
+#       checkpoints/vil_tinyplus16_e800_in1k.pth
+#   python tools/test.py configs/imagenet_v1/vil_v1_tplus_in1k_eval.py \
+#       checkpoints/vil_tinyplus16_e800_in1k.pth
+_base_ = [
+    '../_base_/models/vil_v1_classifier_t.py',
+    '../_base_/datasets/imagenet_224.py',
+    '../_base_/default_runtime_cls.py',
+]
+
+model = dict(
+    backbone=dict(arch='tiny+'),
+)
+train_dataloader = None

@@ -1,0 +1,13 @@
+# ViL-B (version 2) on ImageNet-A, natural images that fool a ResNet-50: top-1 among the 200 classes
+# of the set.
+# Vision-LSTM (Alkin et al., ICLR 2025) evaluates it so; its figures were not at hand.
+#
+#   python tools/convert_checkpoint.py vil2_base16_e400_in1k.th \
+#       checkpoints/vil2_base16_e400_in1k.pth
+#   python tools/test.py configs/robustness/vil_b_imagenet_a_eval.py \
+#       checkpoints/vil2_base16_e400_in1k.pth
+_base_ = [
+    '../_base_/models/vil_classifier_b.py',
+    '../_base_/datasets/imagenet_a.py',
+    '../_base_/default_runtime_cls.py',
+]

@@ -1,0 +1,12 @@
+# ViL-B (version 2) on ImageNet-Sketch, drawings: top-1 among all 1000 classes.
+# Vision-LSTM (Alkin et al., ICLR 2025) evaluates it so; its figures were not at hand.
+#
+#   python tools/convert_checkpoint.py vil2_base16_e400_in1k.th \
+#       checkpoints/vil2_base16_e400_in1k.pth
+#   python tools/test.py configs/robustness/vil_b_imagenet_sketch_eval.py \
+#       checkpoints/vil2_base16_e400_in1k.pth
+_base_ = [
+    '../_base_/models/vil_classifier_b.py',
+    '../_base_/datasets/imagenet_sketch.py',
+    '../_base_/default_runtime_cls.py',
+]

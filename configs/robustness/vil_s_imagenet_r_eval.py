@@ -1,0 +1,13 @@
+# ViL-S (version 2) on ImageNet-R, paintings, toys and other renditions: top-1 among the 200 classes
+# of the set.
+# Vision-LSTM (Alkin et al., ICLR 2025) evaluates it so; its figures were not at hand.
+#
+#   python tools/convert_checkpoint.py vil2_small16_e400_in1k.th \
+#       checkpoints/vil2_small16_e400_in1k.pth
+#   python tools/test.py configs/robustness/vil_s_imagenet_r_eval.py \
+#       checkpoints/vil2_small16_e400_in1k.pth
+_base_ = [
+    '../_base_/models/vil_classifier_s.py',
+    '../_base_/datasets/imagenet_r.py',
+    '../_base_/default_runtime_cls.py',
+]
