@@ -9,8 +9,14 @@ import pytest
 from mmengine.config import Config
 
 from vil_mm.apis import find_model, list_models
-from vil_mm.runs.tasks import Task, classification, detection, find_task, segmentation
-from vil_mm.runs.tasks import registry_scope as registry_scope
+from vil_mm.runs.tasks import (
+    Task,
+    classification,
+    detection,
+    find_task,
+    registry_scope,
+    segmentation,
+)
 
 TASKS = {
     'Semantic Segmentation': segmentation,
