@@ -112,10 +112,8 @@ def test_wheel_tells_what_is_installed(installed, tmp_path):
 
 def test_wheel_builds_by_name_and_predicts(installed, tmp_path):
     run([installed / 'python', '-c', PREDICT], cwd=tmp_path)
-    assert sorted(path.name for path in (tmp_path / 'out').rglob('*.*')) == [
-        '00000000_pred.png',
-        'image.png',
-    ]
+    written = sorted(path.relative_to(tmp_path) for path in (tmp_path / 'out').rglob('*.*'))
+    assert written == [Path('out/pred/image.png'), Path('out/vis/image.png')]
     tools = run([installed / 'python', '-c', TOOLS], cwd=tmp_path).split('\n')[-2]
     assert '--out' in run([installed / 'python', f'{tools}/image_demo.py', '--help'], cwd=tmp_path)
 
