@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from vil_mm.analysis.figures import new_figure
 from vil_mm.analysis.subject import Subject
@@ -46,15 +47,16 @@ class ScanGates(NamedTuple):
 def read_gates(backbone: VisionLSTM, images: Tensor) -> list[ScanGates]:
     """Forget gates of every scan of an image ``(1, C, H, W)``, in the order of the layers.
 
-    Scans are watched from outside: their inputs are mixed a second time to see the gates.
+    The forget gates are hooked, so that scans call them; what each gave is read when its scan ends.
     """
     found: list[ScanGates] = []
+    given: dict[nn.Module, Tensor] = {}
     handles = []
     runs = [x for block in backbone.blocks[: backbone.out_indices[-1] + 1] for x in block.layers]
     for index, layer in enumerate(runs):
         for scan in layer.scans:
-            hook = _reader(found, index)
-            handles.append(scan.register_forward_hook(hook))
+            handles.append(scan.fgate.register_forward_hook(partial(_keep, given)))
+            handles.append(scan.register_forward_hook(_reader(found, index, given)))
     try:
         backbone(images)
     finally:
@@ -63,12 +65,15 @@ def read_gates(backbone: VisionLSTM, images: Tensor) -> list[ScanGates]:
     return found
 
 
-def _reader(found: list[ScanGates], layer: int):
+def _keep(given: dict[nn.Module, Tensor], gate: nn.Module, inputs: tuple, output: Tensor) -> None:
+    given[gate] = output
+
+
+def _reader(found: list[ScanGates], layer: int, given: dict[nn.Module, Tensor]):
     def hook(scan: Scan, inputs: tuple, output: Tensor) -> None:
         x, _, order = inputs
         grid = tuple(x.shape[1:3])
-        x = x.transpose(1, 2) if order.columns else x
-        forget = scan.mix(x, order.reverse, fused=False).gates.chunk(2, dim=-1)[1]
+        forget = given.pop(scan.fgate)
         log_forget = F.logsigmoid(forget[0].double()).flatten(0, 1).T.cpu()
         log_forget = log_forget.flip(-1) if order.reverse else log_forget
         found.append(ScanGates(layer, order, grid, log_forget))
