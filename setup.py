@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent
 
 INSTALL_REQUIRES = [
     'torch>=2.7',  # the first with torch.compiler.is_exporting (mlstm/chunkwise.py)
+    'einops>=0.8',  # named axes; the first that torch.compile takes as it is
     'tifffile',  # TIFF of any number of bands: OpenCV and Pillow lose or refuse all but some
     'numpy',  # images and label maps of datasets/, measure/ and pictures/
 ]

@@ -64,7 +64,7 @@ def read_options() -> argparse.Namespace:
 
 def launches(capability: int, args: argparse.Namespace) -> Iterator[tuple[dict, Launch]]:
     """Every launch for a GPU, with what the rows say of its shape; some come several times."""
-    from vil_mm.layers.triton.cases import kernel_cases
+    from vil_mm.layers.fused.cases import kernel_cases
     from vil_mm.mlstm.triton.aot import cell_launches
 
     for dtype in args.dtypes:

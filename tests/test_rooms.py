@@ -129,15 +129,15 @@ def test_imports_are_found_wherever_they_stand() -> None:
 import vil_mm.files
 from vil_mm.mlstm import mlstm, cost as c
 def f():
-    from vil_mm.layers.triton import gate
+    from vil_mm.layers.fused import gate
     import torch
 """
-    modules = {'vil_mm.mlstm.cost', 'vil_mm.layers.triton.gate'}
+    modules = {'vil_mm.mlstm.cost', 'vil_mm.layers.fused.gate'}
     assert list(find_imports('x', source, modules)) == [
         Import('x', 'vil_mm.files', ''),
         Import('x', 'vil_mm.mlstm', 'mlstm'),
         Import('x', 'vil_mm.mlstm.cost', ''),
-        Import('x', 'vil_mm.layers.triton.gate', ''),
+        Import('x', 'vil_mm.layers.fused.gate', ''),
     ]
     assert find_circle({('a', 'b'), ('b', 'c'), ('c', 'a')}) is not None
     assert find_circle({('a', 'b'), ('a', 'c'), ('b', 'c')}) is None

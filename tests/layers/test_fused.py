@@ -7,15 +7,15 @@ import itertools
 
 import pytest
 import torch
-from layers.triton.guards import error
+from layers.fused.guards import error
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip('triton')
 
 from vil_mm.layers import ViLLayer
+from vil_mm.layers.fused import gate, mix
 from vil_mm.layers.traversal import COLUMNS, COLUMNS_BACK, ROWS, ROWS_BACK, Order
-from vil_mm.layers.triton import gate, mix
 from vil_mm.mlstm.triton import launches
 from vil_mm.mlstm.triton.runtime import INTERPRETED, recorded
 

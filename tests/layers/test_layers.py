@@ -19,6 +19,7 @@ from vil_mm.layers import (
 )
 from vil_mm.layers.conv import CausalConv1d, TokenConv2d
 from vil_mm.layers.drop_path import StochasticDepth
+from vil_mm.layers.gates import gates
 from vil_mm.layers.headwise import BlockDiagonalLinear
 from vil_mm.layers.traversal import COLUMNS, COLUMNS_BACK, ROWS, ROWS_BACK
 
@@ -37,8 +38,8 @@ def test_block_diagonal_linear_is_a_dense_matrix_of_blocks() -> None:
 @pytest.mark.parametrize('kind', [TokenConv2d, CausalConv1d])
 def test_conv_in_reverse_is_the_conv_of_the_turned_grid(kind: type) -> None:
     conv = kind(6)
-    x = torch.randn(2, 3, 5, 6)
-    turned = conv(x.flip(1, 2)).flip(1, 2)
+    x = torch.randn(2, 6, 3, 5)
+    turned = conv(x.flip(2, 3)).flip(2, 3)
     torch.testing.assert_close(conv(x, reverse=True), turned)
     assert not torch.allclose(conv(x), turned)
 
@@ -46,9 +47,9 @@ def test_conv_in_reverse_is_the_conv_of_the_turned_grid(kind: type) -> None:
 @pytest.mark.parametrize('reverse', [False, True])
 def test_causal_conv_sees_three_tokens_back_over_row_ends(reverse: bool) -> None:
     conv = CausalConv1d(4)
-    x = torch.randn(1, 3, 5, 4, requires_grad=True)
-    gradient = torch.autograd.grad(conv(x, reverse).flatten(1, 2)[0, 6].sum(), x)[0]
-    seen = gradient.flatten(1, 2).abs().sum(-1)[0].nonzero().flatten().tolist()
+    x = torch.randn(1, 4, 3, 5, requires_grad=True)
+    gradient = torch.autograd.grad(conv(x, reverse).flatten(2)[0, :, 6].sum(), x)[0]
+    seen = gradient.flatten(2).abs().sum(1)[0].nonzero().flatten().tolist()
     assert seen == ([6, 7, 8, 9] if reverse else [3, 4, 5, 6])
 
 
@@ -192,15 +193,32 @@ class TestLayer:
         for linear in (scan.igate, scan.fgate):
             torch.nn.init.normal_(linear.weight)
         x = torch.randn(2, 3, 5, 32, dtype=torch.float64)
-        mixed = scan.mix(x, reverse=True, fused=False)
-        joined = torch.cat(mixed[1:4], dim=-1)
-        gates = torch.cat([scan.igate(joined), scan.fgate(joined)], dim=-1)
-        torch.testing.assert_close(mixed.gates, gates)
+        parts = [linear(x) for linear in (scan.q_proj, scan.k_proj, scan.v_proj)]
+        joined = torch.cat(parts, dim=-1)
+        wanted = [F.linear(joined, gate.weight, gate.bias) for gate in (scan.igate, scan.fgate)]
+        for got in (
+            gates(scan.igate, scan.fgate, *parts),
+            [scan.igate(*parts), scan.fgate(*parts)],
+            [scan.igate(joined), scan.fgate(joined)],
+        ):
+            torch.testing.assert_close(list(got), wanted)
         scan.float()
         with torch.autocast('cpu', torch.bfloat16):
-            half = scan.mix(x.bfloat16(), reverse=True, fused=False)
-        assert {y.dtype for y in half[:4]} == {torch.bfloat16}
-        torch.testing.assert_close(half.gates, gates.float(), rtol=0.05, atol=0.1)
+            parts = [linear(x.bfloat16()) for linear in (scan.q_proj, scan.k_proj, scan.v_proj)]
+            half = gates(scan.igate, scan.fgate, *parts)
+        assert {y.dtype for y in parts} == {torch.bfloat16}
+        for got, want in zip(half, wanted, strict=True):
+            torch.testing.assert_close(got, want.float(), rtol=0.05, atol=0.1)
+
+    def test_gates_that_are_watched_are_called_and_give_the_same_bits(self) -> None:
+        scan, q, k, v = Scan(32), *torch.randn(3, 2, 3, 5, 32)
+        torch.nn.init.normal_(scan.igate.weight)
+        together = gates(scan.igate, scan.fgate, q, k, v)
+        seen = []
+        scan.igate.register_forward_hook(lambda *hooked: seen.append(hooked[2]))
+        for got, want in zip(gates(scan.igate, scan.fgate, q, k, v), together, strict=True):
+            assert (got == want).all()
+        assert len(seen) == 1
 
     @pytest.mark.parametrize('conv', ['conv2d', 'causal_conv1d'])
     def test_a_scan_by_columns_is_the_scan_of_the_transposed_grid(self, conv: str) -> None:

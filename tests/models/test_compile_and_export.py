@@ -18,7 +18,7 @@ from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
 
 from vil_mm import CONFIG_DIR
-from vil_mm.layers import scan
+from vil_mm.layers.fused import scan
 from vil_mm.mlstm.triton import runtime
 from vil_mm.models.backbones import VisionLSTM
 

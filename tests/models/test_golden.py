@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
 from mmengine.registry import MODELS
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch import nn
 
 from vil_mm.checkpoints import from_official
-from vil_mm.layers import scan as scan_module
 
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 1e-6}
 CASES = ['a_v2_classifier', 'c_v1_classifier']
@@ -94,42 +93,24 @@ def record_stages(classifier: torch.nn.Module, x: torch.Tensor) -> dict[str, tor
         keep(f'sub{index}.prenorm', layer.norm)
         for name in ('proj_up', 'proj_down'):
             keep(f'sub{index}.{name}', getattr(layer, name), _in_turn(reverse=index == 1))
-    calls = {'local_mix': [], 'mlstm': []}
-
-    def record(name: str):
-        function = getattr(scan_module, name)
-
-        def call(*args, **options):
-            calls[name].append((args[0], function(*args, **options)))
-            return calls[name][-1][1]
-
-        return call
-
-    with torch.no_grad(), patch.multiple(scan_module, **{name: record(name) for name in calls}):
-        seen['logits'] = classifier.head.fc(backbone(x)[0])
     for index, layer in enumerate(layers[:2]):
-        (x, mixed), (_, h) = (calls[name][index] for name in calls)
-        pieces = record_pieces(layer.scans[0], x, mixed, h, reverse=index == 1)
-        seen.update({f'sub{index}.{name}': y for name, y in pieces.items()})
+        watch_scan(layer.scans[0], f'sub{index}', keep, _in_turn(reverse=index == 1))
+    with torch.no_grad():
+        seen['logits'] = classifier.head.fc(backbone(x)[0])
     return seen
 
 
-@torch.no_grad()
-def record_pieces(scan, x, mixed, h, reverse: bool) -> dict[str, torch.Tensor]:
-    """What a scan made of x on its way; the convolution and the head norm are called again."""
-    igate, fgate = mixed.gates.chunk(2, dim=-1)
-    pieces = {
-        'conv': scan.conv(x, reverse),
-        'q': mixed.q,
-        'k': mixed.k,
-        'v': mixed.v,
-        'igate_preact': igate,
-        'fgate_preact': fgate,
-        'h': h,
-        'cell_out': scan.head_norm(h),
-    }
-    pieces = {name: _in_turn(reverse)(y) for name, y in pieces.items()}
-    return {**pieces, 'h': pieces['h'].transpose(1, 2)}
+def watch_scan(scan, name: str, keep, in_turn) -> None:
+    """Keep what each module of a scan gives, and h, which the head norm is given."""
+    keep(f'{name}.conv', scan.conv, lambda y: in_turn(y.permute(0, 2, 3, 1)))
+    for letter in 'qkv':
+        keep(f'{name}.{letter}', getattr(scan, f'{letter}_proj'), in_turn)
+    for gate in ('igate', 'fgate'):
+        keep(f'{name}.{gate}_preact', getattr(scan, gate), in_turn)
+    keep(f'{name}.cell_out', scan.head_norm, in_turn)
+    h = nn.Identity()
+    keep(f'{name}.h', h, lambda y: in_turn(y).transpose(1, 2))
+    scan.head_norm.register_forward_pre_hook(lambda _, inputs: (h(inputs[0]),))
 
 
 def _in_turn(reverse: bool):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 CAUSAL_KERNEL = 4
@@ -19,7 +20,7 @@ class TokenConv2d(nn.Conv2d):
         super().__init__(channels, channels, kernel_size=3, padding=1, groups=channels)
 
     def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
-        """``(B, Hg, Wg, E)`` to the same shape.
+        """``(B, E, Hg, Wg)`` to the same shape.
 
         In reverse the kernel acts as on the token map read from its end, which is the grid turned
         by 180 degrees; turning the kernel instead gives the same and moves nine numbers a channel.
@@ -38,26 +39,36 @@ class CausalConv1d(nn.Conv1d):
         super().__init__(channels, channels, kernel_size=CAUSAL_KERNEL, groups=channels)
 
     def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
-        """``(B, Hg, Wg, E)``, a sequence in row-major order, to the same shape.
+        """``(B, E, Hg, Wg)``, a sequence in row-major order, to the same shape.
 
-        In reverse a token sees the three after it, with the kernel turned. Of a transposed grid the
-        sequence is copied once, into the channels-first layout that a convolution wants anyway.
+        In reverse a token sees the three after it, with the kernel turned. The sequence of a
+        transposed grid is copied once, into the layout that a convolution wants anyway.
         """
         return causal_conv(x, self.weight, self.bias, reverse)
+
+
+def directed(conv: nn.Module, x: Tensor, reverse: bool) -> Tensor:
+    """A convolution of ``(B, E, Hg, Wg)`` in the direction of a scan.
+
+    Those of this file know directions. Any other module, such as an adapter around one of them, is
+    shown the map as the scan reads it: turned by 180 degrees in reverse.
+    """
+    if isinstance(conv, TokenConv2d | CausalConv1d):
+        return conv(x, reverse)
+    return conv(x.flip(2, 3)).flip(2, 3) if reverse else conv(x)
 
 
 def token_conv(x: Tensor, weight: Tensor, bias: Tensor, reverse: bool) -> Tensor:
     """See :class:`TokenConv2d`; weight ``(E, 1, 3, 3)``."""
     weight = weight.flip(-2, -1) if reverse else weight
-    x = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[-1])
-    return x.permute(0, 2, 3, 1)
+    return F.conv2d(x, weight, bias, padding=1, groups=x.shape[1])
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor, reverse: bool) -> Tensor:
     """See :class:`CausalConv1d`; weight ``(E, 1, 4)``."""
-    grid, channels = x.shape[1:3], x.shape[-1]
-    before = CAUSAL_KERNEL - 1
-    x = F.pad(x.permute(0, 3, 1, 2).flatten(2), (0, before) if reverse else (before, 0))
+    rows, before = x.shape[2], CAUSAL_KERNEL - 1
+    sequence = rearrange(x, 'b e h w -> b e (h w)')
+    sequence = F.pad(sequence, (0, before) if reverse else (before, 0))
     weight = weight.flip(-1) if reverse else weight
-    x = F.conv1d(x, weight, bias, groups=channels)
-    return x.unflatten(2, grid).permute(0, 2, 3, 1)
+    y = F.conv1d(sequence, weight, bias, groups=x.shape[1])
+    return rearrange(y, 'b e (h w) -> b e h w', h=rows)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 JOINED_BLOCKS = 4
 
 
-class BlockDiagonalLinear(nn.Module):
+class BlockDiagonalLinear(nn.Linear):
     """Linear map whose matrix has blocks of 4 x 4 on its diagonal and nothing elsewhere.
 
-    The number of blocks has nothing to do with the number of mLSTM heads.
+    The number of blocks has nothing to do with the number of mLSTM heads. It is a ``nn.Linear`` to
+    tools that look for one, such as LoRA; its weight is (block, out, in).
 
     Args:
         channels: Channels E in and out, divisible by the block size.
@@ -22,12 +24,19 @@ class BlockDiagonalLinear(nn.Module):
     """
 
     def __init__(self, channels: int, bias: bool = True, block_size: int = 4) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # that of nn.Linear makes a dense matrix
+        self.in_features = self.out_features = channels
         if channels % block_size:
             raise ValueError(f'{channels} channels do not divide into blocks of {block_size}')
         self.weight = nn.Parameter(torch.empty(channels // block_size, block_size, block_size))
         self.bias = nn.Parameter(torch.zeros(channels)) if bias else None
-        nn.init.normal_(self.weight, std=block_size**-0.5)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Outputs of the inputs' variance."""
+        nn.init.normal_(self.weight, std=self.weight.shape[-1] ** -0.5)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., E)`` to the same shape."""
@@ -44,10 +53,9 @@ def block_diagonal(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     Neighbouring blocks are joined to wider ones, mostly zeros: on a CPU products of width 16 take a
     sixth of the time of those of width 4.
     """
-    channels = x.shape[-1]
     width = weight.shape[-1] * math.gcd(len(weight), JOINED_BLOCKS)
     matrices = _join(weight.to(x.dtype), width)
-    tokens = x.reshape(-1, channels // width, width).transpose(0, 1)
+    tokens = x.reshape(-1, x.shape[-1] // width, width).transpose(0, 1)
     if bias is None:
         out = tokens @ matrices
     else:
@@ -56,8 +64,8 @@ def block_diagonal(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _join(weight: Tensor, width: int) -> Tensor:
-    """``(block, out, in)`` to ``(channels / width, width, width)``, transposed: (in, out)."""
+    """``(block, out, in)`` to ``(join, width, width)``, transposed: (in, out)."""
     joined = width // weight.shape[-1]
-    blocks = weight.mT.unflatten(0, (-1, joined)).unsqueeze(3)  # (n, joined, in, 1, out)
+    blocks = weight.mT.unflatten(0, (-1, joined)).unsqueeze(3)  # (join, each, i, 1, o)
     diagonal = torch.eye(joined, dtype=weight.dtype, device=weight.device)[:, None, :, None]
-    return (blocks * diagonal).reshape(-1, width, width)
+    return rearrange(blocks * diagonal, 'join each i other o -> join (each i) (other o)')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -39,4 +40,4 @@ class PatchEmbedding(nn.Module):
         bottom, right = -height % self.patch_size, -width % self.patch_size
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom))
-        return self.proj(images).permute(0, 2, 3, 1)
+        return rearrange(self.proj(images), 'b d h w -> b h w d')

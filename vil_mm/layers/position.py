@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 
@@ -14,8 +15,9 @@ def resize_embedding(embed: Tensor, grid: tuple[int, int]) -> Tensor:
     """
     if tuple(embed.shape[1:3]) == tuple(grid):
         return embed
-    resized = F.interpolate(embed.permute(0, 3, 1, 2), size=tuple(grid), mode='bicubic')
-    return resized.permute(0, 2, 3, 1)
+    maps = rearrange(embed, 'b h w d -> b d h w')
+    resized = F.interpolate(maps, size=tuple(grid), mode='bicubic')
+    return rearrange(resized, 'b d h w -> b h w d')
 
 
 class PositionEmbedding(nn.Module):

@@ -5,29 +5,30 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
-from vil_mm.layers.conv import CausalConv1d, TokenConv2d
-from vil_mm.layers.gate import norm_skip_gate
+from vil_mm.layers.conv import CausalConv1d, TokenConv2d, directed
+from vil_mm.layers.fused.scan import NUM_HEADS, altered_module, can_fuse, fused_scan
+from vil_mm.layers.gates import GateLinear, gates
 from vil_mm.layers.headwise import BlockDiagonalLinear
-from vil_mm.layers.mix import Mixed, local_mix
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.traversal import Order
-from vil_mm.layers.triton import gate, mix  # noqa: F401  registers operators that files may hold
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.triton.runtime import why_not
 
-NUM_HEADS = 4
 CONVS = {'conv2d': TokenConv2d, 'causal_conv1d': CausalConv1d}
 
 
 class Scan(nn.Module):
     """conv, q/k/v, gates, mLSTM, head norm, skip and output gate, in a given order over the grid.
 
-    Three steps, each one fused operator where Triton can run: :func:`~vil_mm.layers.mix.local_mix`,
-    :func:`vil_mm.mlstm.mlstm` and :func:`~vil_mm.layers.gate.norm_skip_gate`. Nothing is reordered
-    for a reversed direction: the convolution turns its kernel and the mLSTM reads from the end. A
-    scan by columns sees the transposed grid, which is a view.
+    Nothing is reordered for a reversed direction: the convolution turns its kernel and the mLSTM
+    reads from the end. A scan by columns sees the transposed grid, which is a view.
+
+    Every submodule may be hooked, wrapped or replaced: it is called. Only where none was altered
+    and Triton can run, :func:`~vil_mm.layers.fused.scan.fused_scan` computes the same from the
+    weights. What replaces ``conv`` maps ``(B, E, Hg, Wg)`` to the same shape.
 
     Args:
         channels: Inner channels E of a layer, in 4 mLSTM heads of E/4.
@@ -45,8 +46,8 @@ class Scan(nn.Module):
         self.q_proj = BlockDiagonalLinear(channels, bias)
         self.k_proj = BlockDiagonalLinear(channels, bias)
         self.v_proj = BlockDiagonalLinear(channels, bias)
-        self.igate = nn.Linear(3 * channels, NUM_HEADS)
-        self.fgate = nn.Linear(3 * channels, NUM_HEADS)
+        self.igate = GateLinear(3 * channels, NUM_HEADS)
+        self.fgate = GateLinear(3 * channels, NUM_HEADS)
         self.head_norm = HeadNorm(NUM_HEADS, channels // NUM_HEADS, bias)
         self.skip = nn.Parameter(torch.ones(channels))
         self.reset_parameters()
@@ -71,38 +72,31 @@ class Scan(nn.Module):
 
     def by_rows(self, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
         """The scan of a grid ``(B, Hg, Wg, E)`` along its rows."""
-        fused = self.fuses(x)
-        mixed = self.mix(x, reverse, fused)
-        q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (mixed.q, mixed.k, mixed.v))
-        igate, fgate = mixed.gates.chunk(2, dim=-1)
+        if can_fuse(self, x):
+            return fused_scan(self, x, z, reverse)
+        x = x.contiguous()  # once here, or oneDNN's convolution takes twice as long
+        in_place = self.may_overwrite()
+        a = F.silu(self.convolve(x, reverse), inplace=in_place)
+        q, k, v = self.q_proj(a), self.k_proj(a), self.v_proj(x)
+        igate, fgate = gates(self.igate, self.fgate, q, k, v)
+        q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (q, k, v))
         h = mlstm(q, k, v, igate, fgate, reverse=reverse, backend=self.mlstm_backend)
-        norm = self.head_norm
-        return norm_skip_gate(
-            h, mixed.a, z, norm.weight, norm.bias, self.skip, eps=norm.eps, fused=fused
-        )
+        y = self.head_norm(h)
+        y = y.addcmul_(self.skip, a) if in_place else torch.addcmul(y, self.skip, a)
+        return y.mul_(F.silu(z)).to(z.dtype)
 
-    def fuses(self, x: Tensor) -> bool:
-        """Whether fused kernels make what surrounds the mLSTM; they want heads of 16 channels."""
-        wanted = self.mlstm_backend == 'triton' or (self.mlstm_backend == 'auto' and x.is_cuda)
-        return wanted and x.shape[-1] % (16 * NUM_HEADS) == 0 and why_not(x) is None
+    def may_overwrite(self) -> bool:
+        """Whether results of modules may be worked on in place, which saves a CPU page faults.
 
-    def mix(self, x: Tensor, reverse: bool, fused: bool) -> Mixed:
-        """See :func:`vil_mm.layers.mix.local_mix`."""
-        return local_mix(
-            x,
-            self.conv.weight,
-            self.conv.bias,
-            self.q_proj.weight,
-            self.q_proj.bias,
-            self.k_proj.weight,
-            self.k_proj.bias,
-            self.v_proj.weight,
-            self.v_proj.bias,
-            torch.cat([self.igate.weight, self.fgate.weight]),
-            torch.cat([self.igate.bias, self.fgate.bias]),
-            reverse=reverse,
-            fused=fused,
-        )
+        Not where a hook may keep them or autograd does; a trace is checked without gradients.
+        """
+        recorded = torch.is_grad_enabled() or torch.jit.is_tracing()
+        return not recorded and altered_module(self) is None
+
+    def convolve(self, x: Tensor, reverse: bool) -> Tensor:
+        """``(B, Hg, Wg, E)`` to the same shape, by ``conv``, which takes ``(B, E, Hg, Wg)``."""
+        y = directed(self.conv, rearrange(x, 'b h w e -> b e h w'), reverse)
+        return rearrange(y, 'b e h w -> b h w e')
 
     def extra_repr(self) -> str:
         return f'mlstm_backend={self.mlstm_backend!r}'

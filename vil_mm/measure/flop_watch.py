@@ -18,8 +18,9 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_
 
 from vil_mm.layers import PatchEmbedding, Scan, ViLLayer
 from vil_mm.layers.conv import causal_conv, token_conv
+from vil_mm.layers.fused.mix import fold_gates
+from vil_mm.layers.fused.scan import can_fuse
 from vil_mm.layers.headwise import block_diagonal
-from vil_mm.layers.mix import fold_gates
 from vil_mm.mlstm import mlstm
 from vil_mm.mlstm.cost import choose_fused_chunk, fused_cell
 
@@ -101,7 +102,7 @@ class FlopWatch(TorchDispatchMode):
 
     def _note(self, scan: Scan, inputs: tuple) -> None:
         _, height, width, channels = inputs[0].shape
-        backend = 'triton' if scan.fuses(inputs[0]) else scan.mlstm_backend
+        backend = 'triton' if can_fuse(scan, inputs[0]) else scan.mlstm_backend
         taps = scan.conv.weight[0].numel()
         self.scans.append(ScanRun(height * width, channels, taps, backend))
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from torch import Tensor, nn
 
 from vil_mm.errors import ArgumentError
 from vil_mm.layers.scan import NUM_HEADS, Scan
@@ -48,25 +48,31 @@ class ScanGates(NamedTuple):
 def read_gates(backbone: VisionLSTM, images: Tensor) -> list[ScanGates]:
     """Forget gates of every scan of an image ``(1, C, H, W)``, in the order of the layers.
 
-    Scans are watched from outside: their inputs are mixed a second time to see the gates.
+    The forget gates are hooked, so that scans call them; what each gave is read when its scan ends.
     """
-    scans = [
-        (index, scan) for index, layer in enumerate(list_layers(backbone)) for scan in layer.scans
-    ]
-    with captured([scan for _, scan in scans], _read_scan) as found:
+    layers = [index for index, layer in enumerate(list_layers(backbone)) for _ in layer.scans]
+    scans = [scan for layer in list_layers(backbone) for scan in layer.scans]
+    with captured([x for scan in scans for x in (scan.fgate, scan)], _keep) as found:
         backbone(images)
-    return [ScanGates(scans[at][0], *gates) for at, gates in found]
+    calls = iter(found)  # a scan calls its gate before it ends
+    return [
+        ScanGates(layers[at // 2], order, grid, _log_forget(gates, order))
+        for (_, gates), (at, (order, grid)) in zip(calls, calls, strict=True)
+    ]
 
 
-def _read_scan(scan: Scan, inputs: tuple, output: Tensor) -> tuple[Order, tuple[int, int], Tensor]:
-    """Order, grid and forget gates of a scan."""
+def _keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | tuple[Order, tuple]:
+    """Of a forget gate what it gave, of a scan its order and grid."""
+    if not isinstance(module, Scan):
+        return output
     x, _, order = inputs
-    grid = tuple(x.shape[1:3])
-    x = x.transpose(1, 2) if order.columns else x
-    forget = scan.mix(x, order.reverse, fused=False).gates.chunk(2, dim=-1)[1]
-    log_forget = F.logsigmoid(forget[0].double()).flatten(0, 1).T.cpu()
-    log_forget = log_forget.flip(-1) if order.reverse else log_forget
-    return order, grid, log_forget
+    return order, tuple(x.shape[1:3])
+
+
+def _log_forget(gates: Tensor, order: Order) -> Tensor:
+    """Pre-activations ``(1, H, W, NH)`` to ``(NH, S)``, in the order of reading."""
+    log_forget = F.logsigmoid(gates[0].double()).flatten(0, 1).T.cpu()
+    return log_forget.flip(-1) if order.reverse else log_forget
 
 
 def half_life(log_forget: Tensor) -> Tensor:

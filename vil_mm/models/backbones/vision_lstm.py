@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from einops import rearrange
 from mmengine.model import BaseModule
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -229,7 +230,7 @@ class VisionLSTM(BaseModule):
         if self.out_type == 'raw':
             return x
         if self.out_type == 'featmap':
-            return _two_patches(x.transpose(1, 2).unflatten(2, grid).contiguous())
+            return _two_patches(rearrange(x, 'b (h w) d -> b d h w', h=grid[0]).contiguous())
         pooled = pool(x, self.out_type)
         return self.pool_norm(pooled) if final else pooled
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from vil_mm.layers.triton import gate, mix
+from vil_mm.layers.fused import gate, mix
 from vil_mm.mlstm.triton.runtime import Launch, recorded
 
 CHANNELS = (384, 768, 1536, 2048)  # E of ViL-T, S, B, L

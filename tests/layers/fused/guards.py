@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ class Guards:
         self.buffers: list[tuple[Tensor, bool]] = []
 
     def empty(self, shape, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """In the place of ``vil_mm.layers.triton.memory.empty``: to be written in full."""
+        """In the place of ``vil_mm.layers.fused.memory.empty``: to be written in full."""
         return self.take(shape, dtype or like.dtype, like.device, True)
 
     def take(self, shape, dtype: torch.dtype, device, written: bool) -> Tensor:
@@ -33,6 +35,14 @@ class Guards:
             assert buffer[:BAND].isnan().all() and buffer[-BAND:].isnan().all()
             if written:
                 assert not buffer[BAND:-BAND].isnan().any()
+
+
+class Weights(NamedTuple):
+    """In the place of a module of which only the weights are read."""
+
+    weight: Tensor
+    bias: Tensor | None
+    eps: float = 1e-5
 
 
 def error(x: Tensor, expected: Tensor) -> float:

@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from einops import rearrange
+from torch import Tensor, nn
 
 from vil_mm.layers.conv import causal_conv, token_conv
+from vil_mm.layers.fused.memory import empty, empty_map, readable, readable_as, share
 from vil_mm.layers.headwise import block_diagonal
-from vil_mm.layers.mix import Mixed, fold_gates
-from vil_mm.layers.triton.memory import empty, empty_map, readable, readable_as, share
+from vil_mm.mlstm.numerics import full_precision
 from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, why_not
 
 if HAS_TRITON:
-    from vil_mm.layers.triton import mix_kernels
+    from vil_mm.layers.fused import mix_kernels
 
 GATES = 8  # input and forget gates of four heads
 AFTER_CONV = 32  # rows of the table after the taps
@@ -36,41 +37,69 @@ FORWARD_CONFIGS = (Config(num_warps=4, num_stages=1),)
 BACKWARD_CONFIGS = (Config(num_warps=8, num_stages=1),)
 
 
-def local_mix_triton(
-    x: Tensor,
-    conv_weight: Tensor,
-    conv_bias: Tensor,
-    q_weight: Tensor,
-    q_bias: Tensor | None,
-    k_weight: Tensor,
-    k_bias: Tensor | None,
-    v_weight: Tensor,
-    v_bias: Tensor | None,
-    gate_weight: Tensor,
-    gate_bias: Tensor,
-    *,
-    reverse: bool,
-) -> Mixed:
-    """See :func:`vil_mm.layers.mix.local_mix`; float32, bfloat16 or float16, E a multiple of 64.
+def local_mix(scan: nn.Module, x: Tensor, reverse: bool) -> tuple[Tensor, ...]:
+    """``a = silu(conv(x))``, q and k of a, v of x itself, and the gates of q, k and v.
 
     Results lie in memory as x does: those of a transposed grid are transposed too.
+
+    Args:
+        scan: Has the modules of a :class:`vil_mm.layers.Scan`; only their weights are read.
+        x: ``(B, Hg, Wg, E)``, the grid as the scan reads it; float32, bfloat16 or float16, E a
+            multiple of 64, the last stride 1 and the others any.
+        reverse: Read the sequence from its end.
+
+    Returns:
+        a, q, k, v ``(B, Hg, Wg, E)``, and the gates ``(B, Hg, Wg, 8)``, input gates first, float32.
 
     Raises:
         ValueError: E or the number of gates is another, or an image is too large.
     """
-    channels = x.shape[-1]
-    if channels % CHANNELS or gate_bias.numel() != GATES:
+    return mix_op(x, *weight_table(scan), reverse)
+
+
+def weight_table(scan: nn.Module) -> tuple[Tensor, Tensor]:
+    """The table of all weights (see above) and the bias ``(8)`` of the gates."""
+    channels, gates = scan.conv.bias.numel(), scan.igate.bias.numel() + scan.fgate.bias.numel()
+    if channels % CHANNELS or gates != GATES:
         raise ValueError(
             f'the fused kernels take {GATES} gates and a multiple of {CHANNELS} channels, '
-            f'not {gate_bias.numel()} and {channels}'
+            f'not {gates} and {channels}'
         )
-    weights, biases = (q_weight, k_weight, v_weight), (q_bias, k_bias, v_bias)
-    of_a, of_x, bias = fold_gates(weights, biases, gate_weight, gate_bias)
-    rows = [conv_weight.reshape(channels, -1).t(), conv_bias[None]]
-    rows += [weight.reshape(channels, -1).t() for weight in weights]
-    rows += [(conv_bias.new_zeros(channels) if b is None else b)[None] for b in biases]
-    table = torch.cat([*rows, of_a, of_x])
-    return Mixed(*mix_op(x, table, bias, reverse))
+    of_a, of_x, bias = fold_gates(scan)
+    projections = (scan.q_proj, scan.k_proj, scan.v_proj)
+    rows = [scan.conv.weight.reshape(channels, -1).t(), scan.conv.bias[None]]
+    rows += [rearrange(x.weight, 'block o i -> i (block o)') for x in projections]
+    rows += [_bias(x)[None] for x in projections]
+    return torch.cat([*rows, of_a, of_x]), bias
+
+
+def fold_gates(scan: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """The gates as a linear map of what q, k and v are made of.
+
+    They are linear in q, k and v, and these in a and x: the products of the matrices are small and
+    made once a call, so that tokens pay for two thin products instead of three. On a CPU making
+    them takes longer than the third product, up to a thousand tokens.
+
+    Returns:
+        The weights ``(2 NH, E)`` of a and of x, and the bias ``(2 NH)``; at least float32.
+    """
+    gates, projections = (scan.igate, scan.fgate), (scan.q_proj, scan.k_proj, scan.v_proj)
+    weight = torch.cat([gate.weight for gate in gates])
+    bias = torch.cat([gate.bias for gate in gates])
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+    with full_precision(weight.device):
+        weight, bias = weight.to(dtype), bias.to(dtype)
+        transposed = torch.cat([x.weight for x in projections]).mT.to(dtype)  # as weight's columns
+        of_q, of_k, of_v = block_diagonal(weight, transposed, None).chunk(3, dim=1)
+        offsets = torch.cat([_bias(x) for x in projections]).to(dtype)
+        return of_q + of_k, of_v, torch.addmv(bias, weight, offsets)
+
+
+def _bias(linear: nn.Module) -> Tensor:
+    """``(E)``, zeros if it has none."""
+    if linear.bias is None:
+        return linear.weight.new_zeros(linear.weight[..., 0].numel())
+    return linear.bias
 
 
 @torch.library.custom_op('vil_mm::local_mix', mutates_args=())
@@ -208,7 +237,8 @@ def _plain(x: Tensor, table: Tensor, bias: Tensor, reverse: bool) -> tuple[Tenso
     mix = token_conv if taps == 9 else causal_conv
     shape = (-1, 1, 3, 3) if taps == 9 else (-1, 1, 4)
     conv, conv_bias = conv.t().reshape(shape), conv_bias[0]
-    a = F.silu(mix(x, conv.to(x.dtype), conv_bias.to(x.dtype), reverse))
+    a = mix(rearrange(x, 'b h w e -> b e h w'), conv.to(x.dtype), conv_bias.to(x.dtype), reverse)
+    a = F.silu(rearrange(a, 'b e h w -> b h w e'))
     outputs = [a]
     for source, weight, offset in zip((a, a, x), (q, k, v), biases, strict=True):
         weight = weight.t().reshape(-1, 4, 4).to(x.dtype)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 import torch
-from layers.triton.guards import Guards, error
+import torch.nn.functional as F
+from layers.fused.guards import Guards, Weights, error
 
 pytest.importorskip('triton')
 
-from vil_mm.layers.mix import local_mix
-from vil_mm.layers.triton import memory, mix
+from vil_mm.layers.conv import causal_conv, token_conv
+from vil_mm.layers.fused import memory, mix
+from vil_mm.layers.gates import gate_product
+from vil_mm.layers.headwise import block_diagonal
 from vil_mm.mlstm.triton.runtime import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
@@ -32,13 +37,40 @@ def make(grid=(2, 3, 5), channels=64, taps=9, bias=True, dtype=torch.float32):
     return packed.to(DEVICE), [None if p is None else p.to(DEVICE) for p in parameters]
 
 
+class Parts(NamedTuple):
+    """In the place of a scan of which only the modules' weights are read."""
+
+    conv: Weights
+    q_proj: Weights
+    k_proj: Weights
+    v_proj: Weights
+    igate: Weights
+    fgate: Weights
+
+
+def local_mix(x, parameters, reverse):
+    """The fused one, of a scan with these parameters."""
+    weights = (*parameters[:8:2], *parameters[8].chunk(2))
+    biases = (*parameters[1:8:2], *parameters[9].chunk(2))
+    return mix.local_mix(Parts(*map(Weights, weights, biases)), x, reverse)
+
+
+def plain(x, parameters, reverse):
+    conv_weight, conv_bias, *projections, gate_weight, gate_bias = parameters
+    conv = token_conv if conv_weight.dim() == 4 else causal_conv
+    a = F.silu(conv(x.permute(0, 3, 1, 2), conv_weight, conv_bias, reverse).permute(0, 2, 3, 1))
+    pairs = zip((a, a, x), projections[::2], projections[1::2], strict=True)
+    q, k, v = (block_diagonal(*pair) for pair in pairs)
+    return a, q, k, v, gate_product((q, k, v), gate_weight, gate_bias)
+
+
 def run(packed, parameters, transposed=False, reverse=False, fused=True, cotangents=None):
     """Results, and gradients of the packed projection and all parameters."""
     packed = packed.detach().requires_grad_()
     parameters = [None if p is None else p.detach().requires_grad_() for p in parameters]
     x = packed[..., : packed.shape[-1] // 2]
     x = x.transpose(1, 2) if transposed else x
-    out = local_mix(x, *parameters, reverse=reverse, fused=fused)
+    out = (local_mix if fused else plain)(x, parameters, reverse)
     if cotangents is None:
         generator = torch.Generator().manual_seed(1)
         cotangents = [torch.randn(y.shape, generator=generator).to(y) for y in out]
@@ -121,12 +153,12 @@ def test_results_lie_as_the_input_does():
 def test_unused_and_expanded_gradients(which):
     packed, parameters = make()
     gradients = []
-    for x, rest, fused in (
-        (packed, parameters, True),
-        (packed.double(), double(parameters), False),
+    for mixing, x, rest in (
+        (local_mix, packed, parameters),
+        (plain, packed.double(), double(parameters)),
     ):
         x = x.requires_grad_()
-        out = local_mix(x[..., :64], *rest, reverse=False, fused=fused)
+        out = mixing(x[..., :64], rest, False)
         gradients += torch.autograd.grad(out[which].sum(), x)
     assert error(*gradients) < TIGHT
 
@@ -174,16 +206,13 @@ def test_the_op_keeps_the_rules(transposed):
 
 def test_compiles_to_one_graph():
     packed, parameters = make()
-    step = torch.compile(
-        lambda x, p: local_mix(x[..., :64], *p, reverse=True, fused=True),
-        fullgraph=True,
-        backend='aot_eager',
-    )
+
+    def step(x, p):
+        return local_mix(x[..., :64], p, True)
+
     parameters = [p.requires_grad_() for p in parameters]
-    compiled, eager = (
-        f(packed, parameters)
-        for f in (step, lambda x, p: local_mix(x[..., :64], *p, reverse=True, fused=True))
-    )
+    eager = step(packed, parameters)
+    compiled = torch.compile(step, fullgraph=True, backend='aot_eager')(packed, parameters)
     for x, y in zip(compiled, eager, strict=True):
         torch.testing.assert_close(x, y)
     ours, expected = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from layers.triton.guards import Guards, error
+import torch.nn.functional as F
+from layers.fused.guards import Guards, Weights, error
 
 pytest.importorskip('triton')
 
-from vil_mm.layers.gate import norm_skip_gate
-from vil_mm.layers.triton import gate, memory
+from vil_mm.layers.fused import gate, memory
 from vil_mm.mlstm.triton.runtime import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
@@ -34,13 +34,22 @@ def make(grid=(2, 3, 5), width=16, bias=True, dtype=torch.float32):
     )
 
 
+def norm_skip_gate(h, a, z, weight, bias, skip):
+    return gate.norm_skip_gate(h, a, z, Weights(weight, bias), skip)
+
+
+def plain(h, a, z, weight, bias, skip):
+    normed = F.layer_norm(h, h.shape[-1:]).flatten(-2) * (1 + weight)
+    return (normed + (0 if bias is None else bias) + skip * a) * F.silu(z)
+
+
 def run(tensors, weights, transposed=False, fused=True, dy=None):
     """y, and gradients of all tensors and weights."""
     leaves = [x.detach().requires_grad_() for x in tensors]
     weights = [None if p is None else p.detach().requires_grad_() for p in weights]
     h, a, packed = (x.transpose(1, 2) if transposed else x for x in leaves)
     z = packed[..., packed.shape[-1] // 2 :]
-    y = norm_skip_gate(h, a, z, *weights, eps=1e-5, fused=fused)
+    y = (norm_skip_gate if fused else plain)(h, a, z, *weights)
     dy = torch.randn(y.shape, generator=torch.Generator().manual_seed(1)) if dy is None else dy
     inputs = [*leaves, *(p for p in weights if p is not None)]
     return [y, *torch.autograd.grad(y, inputs, dy.to(y))], dy.to(y)
@@ -158,7 +167,7 @@ def test_compiles_to_one_graph():
     weights = [p.requires_grad_() for p in weights]
 
     def step(h, a, packed, *weights):
-        return norm_skip_gate(h, a, packed[..., 64:], *weights, eps=1e-5, fused=True)
+        return norm_skip_gate(h, a, packed[..., 64:], *weights)
 
     eager = step(*tensors, *weights)
     compiled = torch.compile(step, fullgraph=True, backend='aot_eager')(*tensors, *weights)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
-from vil_mm.layers import gate as plain
-from vil_mm.layers.triton.memory import empty, empty_map, readable, share
+from vil_mm.layers.fused.memory import empty, empty_map, readable, share
+from vil_mm.layers.norm import head_norm
 from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, why_not
 
 if HAS_TRITON:
-    from vil_mm.layers.triton import gate_kernels
+    from vil_mm.layers.fused import gate_kernels
 
 # 16 entries of a tile a thread forward; 8 backward, where twice as many tensors are in registers.
 # One stage: there is nothing that shared memory would be good for.
@@ -19,25 +20,23 @@ FORWARD_CONFIGS = (Config(num_warps=4, num_stages=1),)
 BACKWARD_CONFIGS = (Config(num_warps=8, num_stages=1),)
 
 
-def norm_skip_gate_triton(
-    h: Tensor,
-    a: Tensor,
-    z: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    skip: Tensor,
-    *,
-    eps: float,
-) -> Tensor:
-    """See :func:`vil_mm.layers.gate.norm_skip_gate`; float32, bfloat16 or float16.
+def norm_skip_gate(h: Tensor, a: Tensor, z: Tensor, norm: nn.Module, skip: Tensor) -> Tensor:
+    """``(norm(h) + skip * a) * silu(z)``; float32, bfloat16 or float16.
 
-    The result lies in memory as z does, and so do the gradients of h, a and z each as its own.
+    Args:
+        h: ``(B, Hg, Wg, NH, DH)``, what the mLSTM read.
+        a, z: ``(B, Hg, Wg, E)`` with E = NH * DH; any strides, the last one 1.
+        norm: A :class:`vil_mm.layers.HeadNorm`; only its weights are read.
+        skip: ``(E)``.
+
+    Returns:
+        ``(B, Hg, Wg, E)``, in memory as z, and so are the gradients of h, a and z each as its own.
 
     Raises:
         ValueError: An image is too large for 32-bit offsets.
     """
-    bias = None if bias is None else bias.float()
-    return gate_op(h, a, z, weight.float(), bias, skip.float(), eps)
+    bias = None if norm.bias is None else norm.bias.float()
+    return gate_op(h, a, z, norm.weight.float(), bias, skip.float(), norm.eps)
 
 
 @torch.library.custom_op('vil_mm::norm_skip_gate', mutates_args=())
@@ -172,16 +171,17 @@ def _strides(**tensors: Tensor) -> dict[str, int]:
 
 def _plain(h, a, z, weight, bias, skip, eps: float) -> Tensor:
     """The same by PyTorch, for programs that were compiled or exported with the op in them."""
-    y = plain.norm_skip_gate(h, a, z, weight, bias, skip, eps=eps, fused=False)
-    return empty_map(z).copy_(y)
+    return empty_map(z).copy_(_formula(h, a, z, weight, bias, skip, eps))
+
+
+def _formula(h, a, z, weight, bias, skip, eps: float) -> Tensor:
+    return torch.addcmul(head_norm(h, weight, bias, eps), skip, a) * F.silu(z)
 
 
 def _plain_backward(h, a, z, dy, weight, bias, skip, eps: float) -> tuple[Tensor, ...]:
     offset = torch.zeros_like(weight) if bias is None else bias
-    _, pull = torch.func.vjp(
-        lambda *inputs: plain.norm_skip_gate(*inputs, eps=eps, fused=False),
-        *(h, a, z, weight, offset, skip),
-    )
+    inputs = (h, a, z, weight, offset, skip)
+    _, pull = torch.func.vjp(lambda *inputs: _formula(*inputs, eps).to(z.dtype), *inputs)
     dh, da, dz, *of_parameters = pull(dy)
     dh, da, dz = (empty_map(x).copy_(dx) for x, dx in zip((h, a, z), (dh, da, dz), strict=True))
     return dh, da, dz, torch.stack(of_parameters)

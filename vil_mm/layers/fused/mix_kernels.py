@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from vil_mm.layers.triton.tiles import neighbour, project, project_back, spread, two_parts
+from vil_mm.layers.fused.tiles import neighbour, project, project_back, spread, two_parts
 from vil_mm.mlstm.triton.common import dot
 
 
