@@ -24,7 +24,7 @@ from torch import Tensor
 from vil_mm.mlstm import mlstm
 from vil_mm.mlstm.cost import Device, attention, cell_floor, choose_form, floor
 from vil_mm.mlstm.triton.op import mlstm_fused, unsupported
-from vil_mm.mlstm.triton.runtime import why_not
+from vil_mm.mlstm.triton.runtime import unsupported_reason
 
 NUM_HEADS = 4
 SIZES = {'tiny': 192, 'small': 384, 'base': 768}  # name -> width d of the ViL and of the ViT
@@ -62,7 +62,7 @@ def main() -> None:
 
 def fused_cannot_run(device: str) -> str | None:
     """Why; a CPU only interprets the kernels, which says nothing of their speed."""
-    return 'needs a GPU' if device == 'cpu' else why_not(torch.empty(0, device=device))
+    return 'needs a GPU' if device == 'cpu' else unsupported_reason(torch.empty(0, device=device))
 
 
 def read_options() -> argparse.Namespace:
@@ -164,7 +164,7 @@ def own_form(form: str, cell: list[Tensor]) -> Callable[[], Tensor]:
     """A call of a form of this project, never of another in its place."""
     if form not in FUSED:
         return partial(mlstm, *cell, backend=form)
-    if reason := why_not(*cell) or unsupported(*cell[:3]):
+    if reason := unsupported_reason(*cell) or unsupported(*cell[:3]):
         raise RuntimeError(reason)
     states = torch.float32 if form == FLOAT32_STATES else None
     return partial(mlstm_fused, *cell, state_dtype=states)

@@ -99,17 +99,7 @@ def test_no_circle_of_rooms() -> None:
     assert find_circle({(a, b) for a, b in edges if a != b}) is None
 
 
-# The scans and their kernels import each other in turn.
-CIRCULAR = pytest.mark.xfail(reason='kernels and what they replace import each other', strict=False)
-
-
-@pytest.mark.parametrize(
-    'name',
-    [
-        pytest.param(name, marks=CIRCULAR if name in ('mlstm', 'layers') else ())
-        for name in sorted(FLOOR)
-    ],
-)
+@pytest.mark.parametrize('name', sorted(FLOOR))
 def test_no_circle_within_a_room(name: str) -> None:
     inside = {(x.module, x.target) for x in IMPORTS if room(x.module) == room(x.target) == name}
     assert find_circle(inside) is None

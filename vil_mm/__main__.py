@@ -15,7 +15,7 @@ import torch
 
 import vil_mm
 from vil_mm.apis import list_models
-from vil_mm.mlstm.triton.runtime import why_not
+from vil_mm.mlstm.triton.runtime import unsupported_reason
 from vil_mm.torchvision_compat import has_operators
 
 # what is imported -> the packages that may bring it
@@ -67,7 +67,7 @@ def fused_kernels() -> str:
     """Whether the mLSTM runs as fused kernels here."""
     if not torch.cuda.is_available():
         return 'no, there is no CUDA GPU: plain PyTorch runs instead'
-    reason = why_not(torch.empty(0, device='cuda'))
+    reason = unsupported_reason(torch.empty(0, device='cuda'))
     return f'no, {reason}: plain PyTorch runs instead' if reason else 'yes, on CUDA tensors'
 
 

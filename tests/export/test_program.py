@@ -270,7 +270,7 @@ def test_form_in_the_file() -> None:
 
 def test_target(tmp_path: Path) -> None:
     assert check_target('a.onnx', 'onnx') == Path('a.onnx')
-    with pytest.raises(ValueError, match=r'a\.onnx: expected the name of a file \*\.pt2'):
+    with pytest.raises(ValueError, match=r'a\.onnx.: expected the name of a file \*\.pt2'):
         check_target('a.onnx', 'torch-export')
     (tmp_path / 'a.onnx').mkdir()
     with pytest.raises(ValueError, match='expected the name of a file'):

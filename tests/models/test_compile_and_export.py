@@ -70,7 +70,7 @@ def close(got: list[Tensor], want: list[Tensor]) -> None:
 def without_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     """Operators run as on a CPU without the interpreter: by PyTorch, which is quick."""
     monkeypatch.setattr(runtime, 'INTERPRETED', False)
-    monkeypatch.setattr(scan, 'why_not', lambda *tensors: None)
+    monkeypatch.setattr(scan, 'unsupported_reason', lambda *tensors: None)
 
 
 def recorder(graphs: list[torch.fx.GraphModule]):

@@ -11,7 +11,7 @@ from vil_mm.mlstm.numerics import full_precision
 from vil_mm.mlstm.parallel import mlstm_parallel
 from vil_mm.mlstm.recurrent import MLSTMState, empty_state, mlstm_recurrent, mlstm_step
 from vil_mm.mlstm.triton.op import log_once, mlstm_fused, unsupported
-from vil_mm.mlstm.triton.runtime import why_not
+from vil_mm.mlstm.triton.runtime import unsupported_reason
 
 __all__ = ['BACKENDS', 'MLSTMState', 'empty_state', 'mlstm', 'mlstm_step']
 
@@ -102,7 +102,7 @@ def _fused_can_run(*tensors: Tensor) -> bool:
     """On CUDA, whether 'auto' takes the fused kernels; if not, the log says once why."""
     if not tensors[0].is_cuda:
         return False
-    reason = why_not(*tensors) or unsupported(*tensors[:3])
+    reason = unsupported_reason(*tensors) or unsupported(*tensors[:3])
     if reason and not torch.compiler.is_compiling():
         log_once(reason)
     return reason is None

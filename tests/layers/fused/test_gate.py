@@ -133,7 +133,7 @@ def test_memory_around_the_tensors(monkeypatch, width):
 def test_plain_form_of_the_op(monkeypatch, bias):
     """What runs in place of the kernels on a CPU."""
     tensors, weights = make(bias=bias)
-    monkeypatch.setattr(gate, 'why_not', lambda *tensors: 'told so')
+    monkeypatch.setattr(gate, 'unsupported_reason', lambda *tensors: 'told so')
     cpu = [None if p is None else p.cpu() for p in weights]
     ours, dy = run([x.cpu() for x in tensors], cpu, True)
     monkeypatch.undo()

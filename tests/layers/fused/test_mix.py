@@ -186,7 +186,7 @@ def test_memory_around_the_tensors(monkeypatch, taps, transposed):
 def test_plain_form_of_the_op(monkeypatch, dtype):
     """What runs in place of the kernels on a CPU."""
     packed, parameters = make(dtype=dtype)
-    monkeypatch.setattr(mix, 'why_not', lambda *tensors: 'told so')
+    monkeypatch.setattr(mix, 'unsupported_reason', lambda *tensors: 'told so')
     ours, cotangents = run(packed.cpu(), [p.cpu() for p in parameters], True, True)
     monkeypatch.undo()
     fused, _ = run(packed, parameters, True, True, True, [g.to(DEVICE) for g in cotangents])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vil_mm.layers.fused.memory import empty, empty_map, readable, share
 from vil_mm.layers.norm import head_norm
-from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, why_not
+from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, unsupported_reason
 
 if HAS_TRITON:
     from vil_mm.layers.fused import gate_kernels
@@ -50,7 +50,7 @@ def gate_op(
     eps: float,
 ) -> Tensor:
     """y ``(B, Hg, Wg, E)``."""
-    if why_not(h, a, z) is not None:
+    if unsupported_reason(h, a, z) is not None:
         return _plain(h, a, z, weight, bias, skip, eps)
     return forward(h, a, z, weight, bias, skip, eps)
 
@@ -72,7 +72,7 @@ def gate_backward_op(
     eps: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """dh, da, dz, and the gradients ``(3, E)`` of weight, bias and skip."""
-    if why_not(h, a, z) is not None:
+    if unsupported_reason(h, a, z) is not None:
         return _plain_backward(h, a, z, dy, weight, bias, skip, eps)
     return backward(h, a, z, dy, weight, bias, skip, eps)
 

@@ -20,7 +20,7 @@ from vil_mm.layers.conv import causal_conv, token_conv
 from vil_mm.layers.fused.memory import empty, empty_map, readable, readable_as, share
 from vil_mm.layers.headwise import block_diagonal
 from vil_mm.mlstm.numerics import full_precision
-from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, why_not
+from vil_mm.mlstm.triton.runtime import HAS_TRITON, Config, launch, unsupported_reason
 
 if HAS_TRITON:
     from vil_mm.layers.fused import mix_kernels
@@ -107,7 +107,7 @@ def mix_op(
     x: Tensor, table: Tensor, bias: Tensor, reverse: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """a, q, k, v ``(B, Hg, Wg, E)`` and the gates ``(B, Hg, Wg, 8)``; bias: ``(8)``."""
-    if why_not(x) is not None:
+    if unsupported_reason(x) is not None:
         return _plain(x, table, bias, reverse)
     return forward(x, table, bias, reverse)
 
@@ -131,7 +131,7 @@ def mix_backward_op(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of x, in memory as :func:`empty_map` of x, and of the table."""
-    if why_not(x) is not None:
+    if unsupported_reason(x) is not None:
         return _plain_backward(x, table, (da, dq, dk, dv, dgates), reverse)
     return backward(x, table, a, da, dq, dk, dv, dgates, reverse)
 

@@ -16,7 +16,7 @@ from vil_mm.layers.headwise import BlockDiagonalLinear
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.plain import altered
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.triton.runtime import why_not
+from vil_mm.mlstm.triton.runtime import unsupported_reason
 
 NUM_HEADS = 4
 # the classes whose weights alone the kernels know how to use
@@ -37,7 +37,7 @@ def can_fuse(scan: nn.Module, x: Tensor) -> bool:
     Not if one of its modules was altered: then the modules are called, after one line in the log.
     """
     wanted = scan.mlstm_backend == 'triton' or (scan.mlstm_backend == 'auto' and x.is_cuda)
-    if not wanted or x.shape[-1] % (16 * NUM_HEADS) or why_not(x) is not None:
+    if not wanted or x.shape[-1] % (16 * NUM_HEADS) or unsupported_reason(x) is not None:
         return False
     reason = altered_module(scan)
     if reason and not torch.compiler.is_compiling():

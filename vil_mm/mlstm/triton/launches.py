@@ -12,8 +12,13 @@ from vil_mm.mlstm.cost import choose_fused_chunk
 from vil_mm.mlstm.triton.backward import prepare_rows, query_key_gradients, value_gradients
 from vil_mm.mlstm.triton.forward import outputs, states
 from vil_mm.mlstm.triton.gates import gate_gradients, prepare_gates
-from vil_mm.mlstm.triton.op import empty_in_order
-from vil_mm.mlstm.triton.runtime import SHARED_MEMORY, Config, launch, shared_memory
+from vil_mm.mlstm.triton.runtime import (
+    SHARED_MEMORY,
+    Config,
+    empty_in_order,
+    launch,
+    shared_memory,
+)
 
 # Entries of the gates that one step of their scans holds: eight a thread.
 GATES_A_STEP = 2048

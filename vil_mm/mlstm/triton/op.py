@@ -15,7 +15,7 @@ from torch import Tensor
 from vil_mm.mlstm.chunkwise import mlstm_chunkwise, mlstm_chunkwise_gradients
 from vil_mm.mlstm.cost import choose_chunk_size
 from vil_mm.mlstm.numerics import full_precision
-from vil_mm.mlstm.triton.runtime import why_not
+from vil_mm.mlstm.triton.runtime import empty_in_order, unsupported_reason
 
 _logged: set[str] = set()
 
@@ -158,18 +158,6 @@ def _differentiate(ctx, dh, _db, _dm) -> tuple:
 mlstm_op.register_autograd(_differentiate, setup_context=_save)
 
 
-def empty_in_order(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A new dense tensor of x's shape (B, S1, S2, ...), with S1 and S2 in memory as in x.
-
-    So the result of a scan by columns, which is a transposed view, lies in memory by rows again.
-    """
-    dtype = dtype or x.dtype
-    if x.stride(1) >= x.stride(2):
-        return x.new_empty(x.shape, dtype=dtype)
-    batch, rows, columns, *rest = x.shape
-    return x.new_empty((batch, columns, rows, *rest), dtype=dtype).transpose(1, 2)
-
-
 def _per_token(q: Tensor) -> Tensor:
     batch, rows, columns, heads, _ = q.shape
     return q.new_zeros((batch, heads, rows * columns), dtype=torch.float32)
@@ -208,7 +196,7 @@ def _by_heads(*tensors: Tensor) -> list[Tensor]:
 
 
 def _why_not(*tensors: Tensor) -> str | None:
-    reason = why_not(*tensors)
+    reason = unsupported_reason(*tensors)
     if reason is None and len({x.device for x in tensors}) > 1:
         reason = 'their inputs lie on several devices'
     return reason

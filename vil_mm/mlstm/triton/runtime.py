@@ -20,7 +20,7 @@ INTERPRETED = HAS_TRITON and os.environ.get('TRITON_INTERPRET') == '1'
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def why_not(*tensors: Tensor) -> str | None:
+def unsupported_reason(*tensors: Tensor) -> str | None:
     """Why fused kernels cannot run on ``tensors``, in words; None when they can."""
     if not HAS_TRITON:
         return 'the package triton is not installed'
@@ -114,3 +114,15 @@ def _tuned(kernel: Any, configs: tuple[Config, ...]) -> Any:
     constants = [kernel.arg_names[n] for n in kernel.constexprs]
     choices = [triton.Config({}, **config._asdict()) for config in configs]
     return triton.autotune(choices, key=constants, cache_results=True)(kernel)
+
+
+def empty_in_order(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """A new dense tensor of x's shape (B, S1, S2, ...), with S1 and S2 in memory as in x.
+
+    So the result of a scan by columns, which is a transposed view, lies in memory by rows again.
+    """
+    dtype = dtype or x.dtype
+    if x.stride(1) >= x.stride(2):
+        return x.new_empty(x.shape, dtype=dtype)
+    batch, rows, columns, *rest = x.shape
+    return x.new_empty((batch, columns, rows, *rest), dtype=dtype).transpose(1, 2)
