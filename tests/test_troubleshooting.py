@@ -31,7 +31,7 @@ ONLY_FROM_CODE = (
     'no image to measure receptive fields on',
     'batch_size is a number of images',
     'opacity is a share from 0 to 1',
-    'not a state dict: names of weights have to be strings',
+    'not a state dict: names of weights must be strings',
     'not a state dict of VisionLSTM: left over',
     f"layout {HOLE} is not known; choose 'raw' or",
     'size_range must be (smallest, largest)',

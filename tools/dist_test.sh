@@ -15,14 +15,14 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH="$here/..${PYTHONPATH:+:$PYTHONPATH}"
 
 if ! [[ $gpus =~ ^[1-9][0-9]*$ ]]; then
-    echo "$0: GPUS has to be a number, got '$gpus'; usage: $0 CONFIG CHECKPOINT GPUS [options]" >&2
+    echo "$0: GPUS must be a number, got '$gpus'; usage: $0 CONFIG CHECKPOINT GPUS [options]" >&2
     exit 2
 fi
 # once and in one line, not by every process with torchrun's traceback
 "${PYTHON:-python}" "$here/command_line.py" test.py "$config" "$checkpoint" "$@"
 
 if ((${NNODES:-1} > 1)) && [ -z "${MASTER_ADDR:-}" ]; then
-    echo "$0: of several machines MASTER_ADDR has to name the first" >&2
+    echo "$0: with several machines, MASTER_ADDR must name the first" >&2
     exit 2
 fi
 if ((${NNODES:-1} > 1)) || [ -n "${PORT:-}" ]; then

@@ -116,7 +116,7 @@ prepare_venv() {
     elif is_ours || [ ! -e "$venv" ]; then
         make_venv
     else
-        fail "$venv is there but is no working environment: move or remove it and run make again"
+        fail "$venv exists but is not a working environment: move or remove it and run make again"
     fi
 }
 

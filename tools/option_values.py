@@ -66,7 +66,7 @@ def _literal(node: ast.expr) -> object:
         return {_element(key): _element(value) for key, value in pairs}
     if _is_dict_call(node):
         return {pair.arg: _element(pair.value) for pair in node.keywords}
-    raise ValueError(f'{ast.unparse(node)} is neither a number nor a text in quotes')
+    raise ValueError(f'{ast.unparse(node)} is neither a number nor a quoted string')
 
 
 def _is_dict_call(node: ast.expr) -> bool:

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_named(tmp_path) -> None:
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=name):
             load(tmp_path / name)
-    with pytest.raises(ValueError, match='rgb has to name three bands'):
+    with pytest.raises(ValueError, match='rgb must name three bands'):
         LoadMultispectralImage(rgb=(0, 1))
     with pytest.raises(ValueError, match='bands are counted from 0'):
         LoadMultispectralImage(bands=[-1])

@@ -74,7 +74,7 @@ def test_label_maps_are_numbered_as_annotations(tiny_config, drawn_data, tmp_pat
 
 def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
     cfg = read_config(str(tiny_config))
-    with pytest.raises(FileNotFoundError, match='neither checkpoint nor predictions: nowhere'):
+    with pytest.raises(FileNotFoundError, match='no such checkpoint or predictions: nowhere'):
         count_confusion(cfg, 'nowhere')
     (tmp_path / 'empty').mkdir()
     with pytest.raises(FileNotFoundError, match=r'no label map .*test\.py CONFIG CHECKPOINT --out'):

@@ -151,7 +151,7 @@ def test_scripts_check_arguments_before_processes_start(light, tmp_path, script)
     if 'dist' in script:
         command = ['bash', ROOT / 'tools' / f'{script}.sh', '2', *checkpoint, ZOO]
         done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-        assert f"GPUS has to be a number, got '{ZOO}'" in refusal(done)
+        assert f"GPUS must be a number, got '{ZOO}'" in refusal(done)
 
 
 def test_names_that_tools_repeat_are_those_of_the_package() -> None:

@@ -52,7 +52,7 @@ def test_forms_of_python(text: str, value: object) -> None:
         ('(1,2]', r'has a \] too many'),
         ('a,b)', r'has a \) too many'),
         ('dict(a=1', 'is no dict'),
-        ('dict(a=b/c.pth)', 'is neither a number nor a text in quotes'),
+        ('dict(a=b/c.pth)', 'is neither a number nor a quoted string'),
         ('dict(1)', 'is no dict'),
         ('{1, 2}', 'is no dict'),
         ('{[1]: 2}', 'is no dict'),

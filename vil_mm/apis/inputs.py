@@ -120,8 +120,8 @@ class ImageInputs:
             raise ValueError(f'an image is an array {shape + order}, got the shape {image.shape}')
         if self.reader.is_8_bit and image.dtype != np.uint8:
             raise ValueError(
-                f'an image is an array of uint8, 0 to 255{order}, got {image.dtype}; convert it by '
-                'the rule by which your files were made'
+                f'an image is an array of uint8, 0 to 255{order}, got {image.dtype}; '
+                'convert it the way your files were made'
             )
         if image.dtype.kind not in 'buif':
             raise ValueError(f'an image is an array of numbers, got {image.dtype}')

@@ -43,8 +43,8 @@ def from_official(state_dict: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     separate = [key for key in state_dict if _SEPARATE_CONVS.match(key)]
     if separate:
         raise ValueError(
-            'these weights are of the design with separate convolutions for q, k and v, which is '
-            f'not built here: {shorten(separate)}'
+            'these weights use separate convolutions for q, k and v, a design that vil_mm does not '
+            f'support: {shorten(separate)}'
         )
     naming = read_naming(state_dict)
     if naming is None:
@@ -109,7 +109,7 @@ def _weights(state_dict: Mapping) -> Mapping[str, Tensor]:
     inner = state_dict.get('state_dict')
     weights = inner if isinstance(inner, Mapping) else state_dict
     if not all(isinstance(key, str) for key in weights):
-        raise ValueError('not a state dict: names of weights have to be strings')
+        raise ValueError('not a state dict: names of weights must be strings')
     return {key: value for key, value in weights.items() if key.split('.')[-1] != _IGNORED}
 
 

@@ -66,7 +66,9 @@ def find_state_dict(content: object, checkpoint: str) -> OrderedDict[str, Tensor
         (key, x) for key, x in pairs if isinstance(key, str) and isinstance(x, Tensor)
     )
     if not tensors:
-        raise CheckpointError(f"{checkpoint} holds no weights, neither bare nor under 'state_dict'")
+        raise CheckpointError(
+            f"{checkpoint} holds no weights, neither at the top level nor under 'state_dict'"
+        )
     tensors._metadata = getattr(state, '_metadata', OrderedDict())
     return tensors
 

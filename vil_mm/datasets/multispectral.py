@@ -44,7 +44,7 @@ class LoadMultispectralImage(BaseTransform):
         backend_args: dict | None = None,
     ) -> None:
         if len(rgb) != 3 or min(rgb) < 0:
-            raise ValueError(f'LoadMultispectralImage: rgb has to name three bands, got {rgb}')
+            raise ValueError(f'LoadMultispectralImage: rgb must name three bands, got {rgb}')
         if bands is not None and (not len(bands) or min(bands) < 0):
             raise ValueError(
                 f'LoadMultispectralImage: bands are counted from 0, got {bands}; leave it out to '
@@ -105,8 +105,8 @@ def _read_tiff(content: bytes, path: str) -> np.ndarray:
         import tifffile
     except ImportError:
         raise ValueError(
-            f'{path}: LoadMultispectralImage reads TIFF files by the package tifffile: pip install '
-            'tifffile'
+            f'{path}: LoadMultispectralImage reads TIFF files with the package tifffile: '
+            'pip install tifffile'
         ) from None
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:

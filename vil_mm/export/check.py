@@ -119,7 +119,7 @@ def check_tolerance(differences: Sequence[Difference], tolerance: float) -> None
     for difference in differences:
         if not difference.relative <= tolerance:  # also where it is not a number
             raise ValueError(
-                f'the file does not give what the model gives: {difference.name} differs by '
+                f"the output of the file differs from the model's: {difference.name} differs by "
                 f'{difference.largest:.1e}, {difference.relative:.1e} of its largest value, more '
                 f'than the tolerance, {tolerance:g}; nothing is written'
             )

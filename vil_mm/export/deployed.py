@@ -147,7 +147,7 @@ def _check_backbone(backbone: nn.Module, shape: tuple[int, int]) -> None:
     patch = backbone.patch_embed.patch_size
     if any(side % patch for side in shape):
         raise ArgumentError(
-            f'the sides have to be multiples of the patch size {patch}; pad images before',
+            f'the sides must be multiples of the patch size {patch}; pad images before',
             shape=tuple(shape),
         )
 

@@ -127,8 +127,8 @@ def _loaded_size(photo: Path) -> tuple[Size, int]:
         size, mode, turn = image.size, image.mode, image.getexif().get(ORIENTATION, 1)
     if mode == 'F' or mode.startswith('I'):
         raise ValueError(
-            f'{photo} has more than 8 bits a channel, of which training would read the upper 8: '
-            'convert the photos to 8 bits'
+            f'{photo} has more than 8 bits per channel, and training would read only the '
+            'upper 8: convert the photos to 8 bits'
         )
     if turn not in TURNS:
         return size, 1

@@ -65,7 +65,7 @@ def count_confusion(
     refuse_detection(cfg)
     source = Path(source)
     if not source.exists():
-        raise FileNotFoundError(f'neither checkpoint nor predictions: {source} is not there')
+        raise FileNotFoundError(f'no such checkpoint or predictions: {source}')
     if source.is_dir() or source.suffix == '.pkl':
         check_data(cfg, 'test')
         check_samples(cfg, 'test')

@@ -39,8 +39,8 @@ def find_backbone(model: nn.Module) -> VisionLSTM:
         )
     if backbone.cls_token is not None:
         raise ValueError(
-            "out_type='middle_cls' makes the tokens a sequence that is no grid, of which there is "
-            'no picture; take a config with another out_type'
+            "out_type='middle_cls' adds a class token, so the tokens form no grid to draw; use a "
+            'config with another out_type'
         )
     return backbone
 

@@ -48,4 +48,4 @@ def _check_numbers(at: str, weights: Sequence[object]) -> None:
         if not isinstance(weight, Real) or not 0 <= weight < math.inf:
             raise ValueError(f'{at}.class_weight has {weight!r}: expected numbers from 0 up')
     if not any(weights):
-        raise ValueError(f'{at}.class_weight is 0 for every class, so that nothing would be learnt')
+        raise ValueError(f'{at}.class_weight is 0 for every class, so nothing would be learned')

@@ -107,7 +107,10 @@ def check_whole(
     find_task(cfg).prepare(cfg)
     splits = [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
     if not splits:
-        raise ValueError(f'{cfg.filename}: no data, it has neither of train, val, test_dataloader')
+        raise ValueError(
+            f'{cfg.filename}: no data: the config has no train_dataloader, val_dataloader or '
+            'test_dataloader'
+        )
     if splits[-2:] == ['val', 'test'] and cfg.val_dataloader.dataset == cfg.test_dataloader.dataset:
         splits.remove('test')
     check_data(cfg, *splits)

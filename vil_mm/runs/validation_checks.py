@@ -119,7 +119,7 @@ def check_normalisation(cfg: Config) -> None:
                 f'{channels}: give one for each channel'
             )
     if 0 in (preprocessor.get('std') or ()):
-        raise ValueError('data_preprocessor.std has a 0, by which images would be divided')
+        raise ValueError('data_preprocessor.std contains 0, but images are divided by std')
 
 
 def _metrics(evaluator: ConfigDict | Sequence[ConfigDict] | None) -> list[str] | None:

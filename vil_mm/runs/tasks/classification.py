@@ -52,14 +52,14 @@ def _check_mixing(cfg: Config) -> None:
     wanted, given = cfg.model.head.num_classes, cfg.get('data_preprocessor', {}).get('num_classes')
     if wanted != given:
         raise ValueError(
-            f'model.head.num_classes={wanted}, but data_preprocessor.num_classes={given}: targets '
-            'are mixed as vectors of that length, so both have to be the same'
+            f'model.head.num_classes={wanted}, but data_preprocessor.num_classes={given}: '
+            'mixed targets are vectors of that length, so both must be equal'
         )
     batch_size = (cfg.get('train_dataloader') or {}).get('batch_size', 2)
     if batch_size % 2 and 'Reversed' in str(cfg.model.train_cfg.augments):
         raise ValueError(
-            f'train_dataloader.batch_size={batch_size}: images are mixed in pairs, so the batch of '
-            'a process has to be even'
+            f'train_dataloader.batch_size={batch_size}: images are mixed in pairs, so each '
+            'process needs an even batch size'
         )
 
 
