@@ -282,7 +282,7 @@ class Overrides(argparse.Action):
 
 @contextmanager
 def _as_refusal() -> Iterator[None]:
-    """argparse would put words of its own in the place of a ValueError's."""
+    """argparse would replace the message of a ValueError by its own."""
     try:
         yield
     except (OSError, ValueError) as error:

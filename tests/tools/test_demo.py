@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 WORK = Path('work_dirs', 'upernet_vil_t_drawn')
-# in the place of Python: notes the command and leaves what the tool would
+# instead of Python: notes the command and leaves what the tool would
 STUB = """#!/usr/bin/env bash
 echo "$(basename "$1")" >>calls
 echo "output of $*"
@@ -69,7 +69,7 @@ def test_killed_demo_goes_on(tmp_path):
 
 @pytest.mark.slow
 def test_the_real_steps(tmp_path, write_tiny_config):
-    """On a tiny config in the place of the demo's."""
+    """On a tiny config instead of the demo's."""
     demo = demo_in(tmp_path, f'#!/usr/bin/env bash\nexec {sys.executable} "$@"\n')
     for tool in (ROOT / 'tools').glob('*.py'):
         shutil.copy(tool, demo / 'tools')

@@ -27,7 +27,7 @@ def gates(igate: nn.Module, fgate: nn.Module, q: Tensor, k: Tensor, v: Tensor) -
     """Input and forget gates ``(..., NH)`` of q, k and v ``(..., E)``.
 
     Both in one product where neither module was altered: two take a CPU twice as long. What stands
-    in the place of one of them reads q, k and v as one tensor.
+    instead of one of them reads q, k and v as one tensor.
     """
     both = (igate, fgate)
     if not any(altered(gate, GateLinear) for gate in both):

@@ -159,8 +159,8 @@ def _explain_failure(spec: ConfigDict, error: Exception) -> str:
     if 'palette does not match classes' in str(error) and classes and palette:
         return (
             f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours: give a '
-            'colour [red, green, blue] for each class; classes in the place of those of a base '
-            'are written metainfo=dict(_delete_=True, classes=...)'
+            'colour [red, green, blue] for each class; to replace the classes of a base config '
+            'write metainfo=dict(_delete_=True, classes=...)'
         )
     if isinstance(error, UnicodeDecodeError) and spec.get('ann_file'):
         file = os.path.join(spec.get('data_root') or '', spec.ann_file)

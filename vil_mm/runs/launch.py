@@ -160,6 +160,6 @@ def _scale_learning_rate(cfg: Config) -> None:
 
 
 def _require_weights(cfg: Config, prefix: str) -> None:
-    """Put a RequireWeightsHook with this prefix in the place of any other."""
+    """Replace any RequireWeightsHook by one with this prefix."""
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'RequireWeightsHook']
     cfg.custom_hooks = [*hooks, {'type': 'RequireWeightsHook', 'prefix': prefix}]

@@ -236,7 +236,7 @@ def _names_set(file: Path) -> set[str]:
 
 
 def _move_data(cfg: Config, new: object) -> None:
-    """Put another folder in the place of the config's ``data_root``, in all paths below that.
+    """Replace the config's ``data_root`` by another folder, in all paths below it.
 
     Raises:
         ValueError: No key that is read has such a path.

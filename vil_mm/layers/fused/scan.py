@@ -32,7 +32,7 @@ CLASSES = {
 
 
 def can_fuse(scan: nn.Module, x: Tensor) -> bool:
-    """Whether :func:`fused_scan` may run in the place of a scan of x ``(B, Hg, Wg, E)``.
+    """Whether :func:`fused_scan` may run instead of a scan of x ``(B, Hg, Wg, E)``.
 
     Not if one of its modules was altered: then the modules are called, after one line in the log.
     """

@@ -11,7 +11,7 @@ from vil_mm.errors import ArgumentError
 def use_picture_hook(
     cfg: Config, folder: str | None, *, show: bool = False, wait_time: float = 0.0
 ) -> None:
-    """Put a ``PictureHook`` in the place of the config's visualization hook.
+    """Replace the config's visualization hook by a ``PictureHook``.
 
     Args:
         cfg: The config, changed in place; ``score_thr`` of its own hook is kept.
