@@ -10,10 +10,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vil_mm.measure.speed import (
+from vil_mm.measure.speed import (  # noqa: F401  benchmarks name all of it measure.X
+    Call,
     Row,
     environment,
+    held_memory,
+    peak_memory,
+    print_row,
+    reason_kept,
     take_turns,
+    total_memory,
+    versions,
     write,
 )
 from vil_mm.mlstm.cost import H200, Device

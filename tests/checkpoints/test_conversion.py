@@ -220,7 +220,7 @@ WRONG = {
     'DeiT': ({'blocks.0.attn.qkv.weight': torch.ones(1)}, 'does not hold a ViL in one of the'),
     'separate convolutions': (
         changed(xlstm__blocks__0__xlstm__conv1d_k__weight=torch.ones(1)),
-        'separate convolutions.*not built',
+        'separate convolutions.*not support',
     ),
 }
 

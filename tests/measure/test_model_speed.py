@@ -182,7 +182,7 @@ def test_comparison(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(compare, 'measure_model', measured_by_heart)
     done = []
     configs = {name: Config({'name': name}) for name in ('coarse', 'fine')}
-    rows = compare_models(configs, [32, 64], Setting(repeat=1), lambda: done.append(1))
+    rows = compare_models(configs, [32, 64], Setting(repeat=1), lambda *told: done.append(told))
     assert [(row['config'], row['side']) for row in rows] == [
         ('coarse', 32), ('coarse', 64), ('fine', 32), ('fine', 64),
     ]  # fmt: skip

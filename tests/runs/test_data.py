@@ -186,7 +186,7 @@ def test_test_data_that_are_validation_data_are_read_once(drawn_data) -> None:
 
 
 def test_a_config_without_data() -> None:
-    with pytest.raises(ValueError, match='no data, it has neither of train, val'):
+    with pytest.raises(ValueError, match='no data: the config has no train_dataloader'):
         check_whole(Config({}))
 
 

@@ -84,7 +84,7 @@ def one_output(**loss) -> dict:
         ),
         ({'default_hooks.checkpoint.save_best': True}, r'save_best=True: expected the name'),
         ({'default_hooks.checkpoint.rule': 'bigger'}, r"rule='bigger': expected greater or less"),
-        ({'model.data_preprocessor.std': [58.0, 0.0, 57.0]}, r'std has a 0'),
+        ({'model.data_preprocessor.std': [58.0, 0.0, 57.0]}, r'std contains 0'),
         (
             {f'{AUX}.loss_decode.class_weight': 'no.npy'},
             r'auxiliary_head\.loss_decode\.class_weight: no such file: no\.npy',

@@ -27,7 +27,7 @@ def test_finished_run_is_left_alone(trained, run_here, capfd, monkeypatch):
     assert 'train_cfg.max_iters' in lines[-1] and len(lines) <= 5 and not err
     assert files_of(trained.work_dir) == before, 'no validation, no log, no checkpoint'
     monkeypatch.setenv('RANK', '1')
-    run_here('train.py', trained.config, '--resume')
+    run_here('train.py', trained.config, '--resume', '--launcher', 'pytorch')
     assert capfd.readouterr() == ('', ''), 'one of several processes speaks'
 
 

@@ -9,8 +9,8 @@ import pytest
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 
+from vil_mm.runs import distributed
 from vil_mm.runs.build import build_runner
-from vil_mm.runs.distributed import prepare_processes
 from vil_mm.runs.screen import FILE_ONLY, ShortFlexibleRunner, shorten_screen
 
 # what a stranger's log is read for, and what the screen is spared
@@ -84,8 +84,9 @@ def test_progress_is_no_noise(text):
 @pytest.mark.parametrize(('rank', 'number'), [('0', 1), ('1', 0)])
 def test_one_of_several_processes_warns(monkeypatch, rank, number):
     monkeypatch.setenv('RANK', rank)
+    monkeypatch.setattr(distributed, 'join_processes', lambda cfg: None)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter('always')
-        prepare_processes(Config({'launcher': 'none'}))
+        distributed.prepare_processes(Config({'launcher': 'pytorch'}))
         warnings.warn('of a user', stacklevel=1)
     assert len(caught) == number
