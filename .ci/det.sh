@@ -17,7 +17,7 @@ readonly packages=(
 )
 readonly tests=(
     tests/configs/test_det_configs.py
-    tests/engine/test_detection.py
+    tests/runs/tasks/test_detection.py
     tests/tools/test_detectors.py
 )
 
