@@ -24,6 +24,7 @@ from vil_mm.measure.speed import (  # noqa: F401  benchmarks name all of it meas
     write,
 )
 from vil_mm.mlstm.cost import H200, Device
+from vil_mm.runs.devices import find_device
 
 RESULTS = Path(__file__).parent / 'results'
 DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
@@ -32,8 +33,7 @@ DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
 def parser(text: str) -> argparse.ArgumentParser:
     """The options that every benchmark has."""
     options = argparse.ArgumentParser(description=text.split('\n', 1)[0])
-    default = 'cuda' if torch.cuda.is_available() else 'cpu'
-    options.add_argument('--device', choices=('cpu', 'cuda'), default=default)
+    options.add_argument('--device', choices=('cpu', 'cuda'), default=find_device())
     options.add_argument('--threads', type=int, default=1, help='of a CPU')
     options.add_argument('--seconds', type=float, help='of measuring, for each set of comparisons')
     options.add_argument('--quick', action='store_true', help='few cases, for a first look')

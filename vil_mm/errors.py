@@ -1,4 +1,4 @@
-"""Errors about what a function was given. Imports nothing heavy."""
+"""Errors about what a function was given, and errors in one line. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ class ArgumentError(ValueError):
         values = self.value if isinstance(self.value, list | tuple) else [self.value]
         words = [] if self.value is True else [str(value) for value in values]
         return ' '.join([f'--{self.name.replace("_", "-")}', *words]) + f': {self.problem}'
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its class if it has no message."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def named_line(error: Exception) -> str:
+    """An error's class and the first line of its message."""
+    return f'{type(error).__name__}: {error}'.strip().splitlines()[0]

@@ -11,6 +11,8 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from vil_mm.errors import first_line
+
 FEW = 16  # bands: pages narrower than this are no images but rows of pixels
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # of TIFF and BigTIFF
 
@@ -115,8 +117,7 @@ def _read_tiff(content: bytes, path: str) -> np.ndarray:
             if file.is_shaped and len(axes) == 3 and axes.endswith('YX') and _is_last(image):
                 axes = 'YXS'
     except Exception as error:  # tifffile and its codecs raise whatever they meet
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f'not an image, or a damaged one: {path} ({reason})') from error
+        raise ValueError(f'not an image, or a damaged one: {path} ({first_line(error)})') from error
     return _bands_last(axes, image, path)
 
 

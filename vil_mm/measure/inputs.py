@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from vil_mm.errors import first_line
 from vil_mm.models.inspection import count_channels
 
 
@@ -28,5 +29,6 @@ def name_size(shape: tuple[int, int]) -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         raise
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f'the model does not run at {shape[0]} x {shape[1]}: {line}') from error
+        raise ValueError(
+            f'the model does not run at {shape[0]} x {shape[1]}: {first_line(error)}'
+        ) from error

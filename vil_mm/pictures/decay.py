@@ -50,13 +50,12 @@ def read_gates(backbone: VisionLSTM, images: Tensor) -> list[ScanGates]:
 
     The forget gates are hooked, so that scans call them; what each gave is read when its scan ends.
     """
-    layers = [index for index, layer in enumerate(list_layers(backbone)) for _ in layer.scans]
-    scans = [scan for layer in list_layers(backbone) for scan in layer.scans]
-    with captured([x for scan in scans for x in (scan.fgate, scan)], _keep) as found:
+    scans = [(i, scan) for i, layer in enumerate(list_layers(backbone)) for scan in layer.scans]
+    with captured([x for _, scan in scans for x in (scan.fgate, scan)], _keep) as found:
         backbone(images)
     calls = iter(found)  # a scan calls its gate before it ends
     return [
-        ScanGates(layers[at // 2], order, grid, _log_forget(gates, order))
+        ScanGates(scans[at // 2][0], order, grid, _log_forget(gates, order))
         for (_, gates), (at, (order, grid)) in zip(calls, calls, strict=True)
     ]
 

@@ -21,6 +21,7 @@ from vil_mm.datasets.checks import (
     check_splits,
     name_files,
 )
+from vil_mm.errors import named_line
 from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.checks import check_data, innermost
 from vil_mm.runs.screen import is_first_process
@@ -165,8 +166,7 @@ def _explain_failure(spec: ConfigDict, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError) and spec.get('ann_file'):
         file = os.path.join(spec.get('data_root') or '', spec.ann_file)
         return f'{file} is no text in UTF-8: save it as such'
-    first = f'{type(error).__name__}: {error}'.strip().splitlines()[0]
-    return f'{spec.get("type")} cannot be built: {first}'
+    return f'{spec.get("type")} cannot be built: {named_line(error)}'
 
 
 class NameFilesHook(Hook):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
+from vil_mm.errors import named_line
 from vil_mm.runs.overrides import lost_data_root, merge_overrides
 from vil_mm.zoo import describe_place, find_config
 
@@ -34,7 +35,7 @@ def read_config(
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is a program, which may fail in any way
-        said = _first_line(error) + _find_base(error)
+        said = named_line(error) + _find_base(error)
         raise ValueError(f'{path} cannot be read as a config: {said}') from error
     if lost := lost_data_root(cfg):
         print(f'warning: {path}: {lost}', file=sys.stderr)
@@ -44,7 +45,7 @@ def read_config(
     except ValueError as error:
         raise ValueError(f'an override does not fit {path}: {error}') from error
     except (AttributeError, KeyError, TypeError, IndexError) as error:
-        raise ValueError(f'an override does not fit {path}: {_first_line(error)}') from error
+        raise ValueError(f'an override does not fit {path}: {named_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
 
@@ -54,7 +55,3 @@ def _find_base(error: Exception) -> str:
     missing = error.filename if isinstance(error, FileNotFoundError) else None
     place = describe_place(Path(missing)) if missing else ''
     return f'; {place}' if place else ''
-
-
-def _first_line(error: Exception) -> str:
-    return f'{type(error).__name__}: {error}'.strip().splitlines()[0]
