@@ -30,11 +30,12 @@ import measure
 import peers
 import torch
 from mmpretrain.models import DeiT3, VisionTransformer
+from roofline import vil_layer_bound, vit_block_bound
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vil_mm.layers import TRAVERSALS
-from vil_mm.mlstm.cost import Device, vil_layer_floor, vit_block_floor
+from vil_mm.mlstm.roofline import Device
 from vil_mm.models import VisionLSTM
 
 # size -> width d, layers of the ViL, blocks of the ViT, heads of the ViT
@@ -69,7 +70,7 @@ def main() -> None:
     for mode in args.modes:
         own = [row for row in rows if row['mode'] == mode]
         path = target.with_name(f'{target.stem}_{mode}.png')
-        measure.plot(path, own, 'pixels', 'ms_per_image', ['size', 'mode'], 'line', 'floor_ms')
+        measure.plot(path, own, 'pixels', 'ms_per_image', ['size', 'mode'], 'line', 'bound_ms')
 
 
 def read_options() -> argparse.Namespace:
@@ -183,7 +184,7 @@ def compare(builds: dict[str, Build], case: dict, best: Device, args: argparse.N
             torch.compiler.reset()
             own = [{'model': name, 'mode': mode, 'run': way, **case} for name in builds]
             calls: dict[str, Callable[[], None]] = {}
-            with attention_of(args):
+            with force_attention(args):
                 if args.largest and (mode, way) == ('training', 'eager'):
                     for row in own:  # first, while no other model takes room
                         with measure.reason_kept(row):
@@ -201,7 +202,7 @@ def compare(builds: dict[str, Build], case: dict, best: Device, args: argparse.N
     return rows
 
 
-def attention_of(args: argparse.Namespace):
+def force_attention(args: argparse.Namespace):
     """The attention that ViTs use, on a GPU; a CPU chooses for itself."""
     if args.device == 'cpu':
         return contextlib.nullcontext()
@@ -247,7 +248,7 @@ def step(
     images = torch.randn(batch, 3, pixels, pixels, device=device)
     run = torch.compile(model) if way == 'compile' else model
     if way == 'blocks':
-        for block in blocks_of(model):
+        for block in repeated_blocks(model):
             block.compile()
     model.train(mode == 'training')  # returns None in mmpretrain
 
@@ -272,7 +273,7 @@ def step(
     return training
 
 
-def blocks_of(model: nn.Module) -> nn.ModuleList:
+def repeated_blocks(model: nn.Module) -> nn.ModuleList:
     """What a model repeats; compiled by themselves they share their code."""
     backbone = model[0] if isinstance(model, nn.Sequential) else model
     return backbone.blocks if isinstance(backbone, VisionLSTM) else backbone.layers
@@ -285,9 +286,9 @@ def timed(row: dict, times: dict[str, float], best: Device, device: str) -> dict
     shape = (length, dim, length, best)  # of one image
     options = {'backward': row['mode'] == 'training', 'element': 2 if device == 'cuda' else 4}
     if row['kind'] == 'ViT':
-        least = blocks * vit_block_floor(*shape, **options)
+        least = blocks * vit_block_bound(*shape, **options)
     else:
-        least = layers * vil_layer_floor(*shape, **options)
+        least = layers * vil_layer_bound(*shape, **options)
     seconds = times[row['model']]
     found = {
         'ms': 1e3 * seconds,
@@ -295,9 +296,9 @@ def timed(row: dict, times: dict[str, float], best: Device, device: str) -> dict
         'ms_per_image': 1e3 * seconds / row['batch'],
     }
     if row['model'] in ('ViL', 'ViT', 'DeiT-III', 'alternating', 'alternating_quad'):
-        found['floor_ms'] = 1e3 * least
-        if device == 'cuda':  # the floors are those of fused kernels
-            found['of_floor'] = least * row['batch'] / seconds
+        found['bound_ms'] = 1e3 * least
+        if device == 'cuda':  # bounds hold for fused kernels
+            found['of_bound'] = least * row['batch'] / seconds
     for peer in ('ViT', 'alternating'):
         if peer in times:
             found[f'time_over_{peer}'] = seconds / times[peer]

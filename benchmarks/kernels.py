@@ -32,15 +32,15 @@ def main() -> None:
     rows, seen = [], set()
     for capability in args.capabilities:
         for shape, launch in launches(capability, args):
-            for config in launch.configs:
+            for options in launch.options:
                 row = {'kernel': launch.kernel.__name__, **shape, 'capability': capability}
                 row |= {'tiles': tiles(launch)}
-                key = (tuple(row.values()), config)
+                key = (tuple(row.values()), options)
                 if key in seen:
                     continue
                 seen.add(key)
                 with measure.reason_kept(row):
-                    row |= resources(launch, config, capability)
+                    row |= resources(launch, options, capability)
                 measure.print_row(row)
                 rows.append(row)
     measure.write(args.out / 'kernels.json', rows, measure.versions())
@@ -64,8 +64,7 @@ def read_options() -> argparse.Namespace:
 
 def launches(capability: int, args: argparse.Namespace) -> Iterator[tuple[dict, Launch]]:
     """Every launch for a GPU, with what the rows say of its shape; some come several times."""
-    from vil_mm.layers.fused.cases import kernel_cases
-    from vil_mm.mlstm.triton.aot import cell_launches
+    from aot import cell_launches, layer_launches
 
     for dtype in args.dtypes:
         for states in dict.fromkeys({'own': dtype, 'float32': 'float32'}[x] for x in args.states):
@@ -75,7 +74,7 @@ def launches(capability: int, args: argparse.Namespace) -> Iterator[tuple[dict, 
                     for launch in cell_launches(*case, state_dtype=measure.DTYPES[states]):
                         width_or_any = launch.arguments.get('WIDTH')
                         yield {'part': 'cell', 'width': width_or_any, **dtypes(launch)}, launch
-    for launch in kernel_cases():
+    for launch in layer_launches():
         found = dtypes(launch)
         # the local mixing has the same code for every width
         width = launch.arguments['h'].shape[-1] if 'h' in launch.arguments else None
@@ -103,15 +102,15 @@ def tiles(launch: Launch) -> str:
     return ' '.join(f'{key}={launch.arguments[key]}' for key in names)
 
 
-def resources(launch: Launch, config, capability: int) -> dict:
+def resources(launch: Launch, options, capability: int) -> dict:
     """Bytes a thread spilled, the rest a program; each limit stands beside what it limits."""
-    from vil_mm.mlstm.triton.aot import compile_launch
+    from aot import compile_launch
 
-    usage = compile_launch(launch, config, capability)
+    usage = compile_launch(launch, options, capability)
     return {
-        **config._asdict(),
+        **options._asdict(),
         'registers': usage.registers,
-        'registers_limit': min(OF_A_THREAD, REGISTERS // (32 * config.num_warps)),
+        'registers_limit': min(OF_A_THREAD, REGISTERS // (32 * options.num_warps)),
         'spilled': usage.spilled,
         'shared_KiB': usage.shared / 1024,
         'shared_limit_KiB': SHARED_MEMORY[capability] / 1024,

@@ -23,7 +23,7 @@ from vil_mm.measure.speed import (  # noqa: F401  benchmarks name all of it meas
     versions,
     write,
 )
-from vil_mm.mlstm.cost import H200, Device
+from vil_mm.mlstm.roofline import H200, Device
 from vil_mm.runs.devices import find_device
 
 RESULTS = Path(__file__).parent / 'results'
@@ -79,12 +79,12 @@ def save(name: str, rows: list[Row], args: argparse.Namespace) -> Path:
 
 
 def plot(
-    path: Path, rows: list[Row], x: str, y: str, panels: list[str], line: str, floor: str
+    path: Path, rows: list[Row], x: str, y: str, panels: list[str], line: str, bound: str
 ) -> None:
     """Log-log plots of y over x, one panel for each value of ``panels``, one line for ``line``.
 
-    ``floor`` names the column of y's floor; the least in a panel is drawn dashed. Rows that failed
-    are left out; without matplotlib nothing is drawn, and said so.
+    ``bound`` names the column of y's roofline bound, drawn dashed. Rows that failed are left out.
+    Without matplotlib a line says that nothing is drawn.
     """
     rows = [row for row in rows if row.get(y) is not None]
     try:
@@ -109,7 +109,7 @@ def plot(
         for name in dict.fromkeys(row[line] for row in panel):
             own = sorted((row[x], row[y]) for row in panel if row[line] == name)
             axis.plot(*zip(*own, strict=True), marker='o', markersize=3, label=str(name))
-        _draw_floor(axis, panel, x, floor)
+        _draw_bound(axis, panel, x, bound)
         axis.set(xscale='log', yscale='log', xlabel=x, ylabel=y, title=' '.join(map(str, title)))
         sizes = sorted({row[x] for row in panel})
         axis.set_xticks(sizes, [str(size) for size in sizes])
@@ -121,10 +121,10 @@ def plot(
     print(f'written: {path}')
 
 
-def _draw_floor(axis, panel: list[Row], x: str, floor: str) -> None:
-    """Dashed lines of the floors of ViL (or its cell) and of the ViT."""
+def _draw_bound(axis, panel: list[Row], x: str, bound: str) -> None:
+    """Dashed lines of the roofline bounds of ViL (or its cell) and of the ViT."""
     for kind, colour in (('ViL', 'black'), ('ViT', 'grey')):
-        points = {row[x]: row[floor] for row in panel if row['kind'] == kind and row.get(floor)}
+        points = {row[x]: row[bound] for row in panel if row['kind'] == kind and row.get(bound)}
         if points:
             axis.plot(*zip(*sorted(points.items()), strict=True), '--', color=colour, lw=1)
-            axis.lines[-1].set_label(f'floor, {kind}')
+            axis.lines[-1].set_label(f'roofline bound, {kind}')

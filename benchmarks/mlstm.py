@@ -1,4 +1,4 @@
-"""The mLSTM cell: time, share of the floor, peak memory and error of every form, against its peers.
+"""The mLSTM cell: time, share of the roofline bound, memory and error of backends and peers.
 
     python benchmarks/mlstm.py                    # a GPU if there is one, else one CPU core
     python benchmarks/mlstm.py --quick --sizes tiny --lengths 1024
@@ -19,10 +19,12 @@ import measure
 import peers
 import torch
 import torch.nn.functional as F
+from roofline import attention, cell_bound
 from torch import Tensor
 
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.cost import Device, attention, cell_floor, choose_form, floor
+from vil_mm.mlstm.cost import choose_backend
+from vil_mm.mlstm.roofline import Device, roofline_bound
 from vil_mm.mlstm.triton.op import mlstm_fused, unsupported
 from vil_mm.mlstm.triton.runtime import unsupported_reason
 
@@ -32,18 +34,18 @@ LENGTHS = (196, 729, 1024, 2048, 4096, 8192, 16384)
 MODES = ('forward', 'forward+backward')
 FLOAT32_STATES = 'triton, float32 states'
 FUSED = ('triton', FLOAT32_STATES)  # the first keeps states in the dtype of q
-PARALLEL_COPIES = 8  # tensors of (B, NH, S, S) float32 that the parallel form and its gradient hold
+PARALLEL_COPIES = 8  # tensors of (B, NH, S, S) float32 that parallel and its gradient hold
 
 
 def main() -> None:
     args = read_options()
     measure.prepare(args)
     names, skipped = peers.available(args.device)
-    forms = ['parallel', 'chunkwise']
+    backends = ['parallel', 'chunkwise']
     if reason := fused_cannot_run(args.device):
         skipped.append(f'skipped triton: {reason}')
     else:
-        forms += FUSED
+        backends += FUSED
     print(*skipped, sep='\n')
     rows = []
     for dtype in args.dtypes:
@@ -51,13 +53,17 @@ def main() -> None:
         for size in args.sizes:
             for length in args.lengths:
                 # float32 keeps its states in float32 anyway
-                own = [form for form in forms if form != FLOAT32_STATES or dtype != 'float32']
+                own = [
+                    backend
+                    for backend in backends
+                    if backend != FLOAT32_STATES or dtype != 'float32'
+                ]
                 rows += compare(size, length, dtype, own + names, best, args)
     target = measure.save('mlstm', rows, args)
     for mode in MODES:
         own = [row for row in rows if row['mode'] == mode]
         path = target.with_name(f'{target.stem}_{mode.replace("+", "_")}.png')
-        measure.plot(path, own, 'length', 'ms', ['size', 'dtype', 'mode'], 'form', 'floor_ms')
+        measure.plot(path, own, 'length', 'ms', ['size', 'dtype', 'mode'], 'backend', 'bound_ms')
 
 
 def fused_cannot_run(device: str) -> str | None:
@@ -84,23 +90,23 @@ def read_options() -> argparse.Namespace:
 
 
 def compare(
-    size: str, length: int, dtype: str, forms: list[str], best: Device, args: argparse.Namespace
+    size: str, length: int, dtype: str, backends: list[str], best: Device, args: argparse.Namespace
 ) -> list[dict]:
-    """A row for each form and mode; the forms of one mode take turns."""
+    """A row for each backend and mode; the backends of one mode take turns."""
     dim, batch = SIZES[size], max(1, args.tokens // length)
     shape = {'size': size, 'dtype': dtype, 'length': length, 'batch': batch}
     rows = []
     for mode in MODES:
-        own = [{'form': form, 'mode': mode, **shape} for form in forms]
+        own = [{'backend': backend, 'mode': mode, **shape} for backend in backends]
         calls = {}
         for row in own:
-            row['kind'] = 'ViT' if row['form'] in peers.BACKENDS else 'ViL'
+            row['kind'] = 'ViT' if row['backend'] in peers.BACKENDS else 'ViL'
             with measure.reason_kept(row):
                 fill(row, calls, dim, args.device)
         with measure.reason_kept(failed := {}):
             times = measure.take_turns(calls, args.seconds, args.device, hide_launch=True)
         for row in own:
-            if row['form'] in calls:
+            if row['backend'] in calls:
                 row.update(failed or timed(row, times, dim, best, args.device))
             measure.print_row(row)
         rows += own
@@ -108,24 +114,24 @@ def compare(
 
 
 def fill(row: dict, calls: dict, dim: int, device: str) -> None:
-    """Run a form once, note its memory and error, and enter it among the calls to be timed."""
-    form, mode, length, batch = (row[key] for key in ('form', 'mode', 'length', 'batch'))
-    if form == 'parallel':
+    """Run a backend once, note its memory and error, and enter it among the calls to be timed."""
+    backend, mode, length, batch = (row[key] for key in ('backend', 'mode', 'length', 'batch'))
+    if backend == 'parallel':
         needed = PARALLEL_COPIES * batch * NUM_HEADS * length**2 * 4
         if needed > measure.total_memory(device):
             raise MemoryError(f'{needed / 2**30:.0f} GiB for the weights of all pairs of tokens')
     like = {'device': device, 'dtype': measure.DTYPES[row['dtype']]}
-    call = with_mode(*operator(form, batch, length, dim, like), mode)
+    call = with_mode(*operator(backend, batch, length, dim, like), mode)
     call()
     row['peak_MiB'] = measure.peak_memory(call, device)
     if row['kind'] == 'ViT':  # no other is allowed, so that it ran
-        row['sdpa'] = form.removeprefix('sdpa_')
-    row['error'] = error(form, mode, length, dim, like)
-    calls[form] = call
+        row['sdpa'] = backend.removeprefix('sdpa_')
+    row['error'] = error(backend, mode, length, dim, like)
+    calls[backend] = call
 
 
 def timed(row: dict, times: dict[str, float], dim: int, best: Device, device: str) -> dict:
-    """The columns that follow from a time; floors are those of fused kernels on a GPU."""
+    """The columns that follow from a time; bounds are those of fused kernels on a GPU."""
     length, tokens = row['length'], row['length'] * row['batch']
     element = measure.DTYPES[row['dtype']].itemsize
     backward = row['mode'] != 'forward'
@@ -133,40 +139,40 @@ def timed(row: dict, times: dict[str, float], dim: int, best: Device, device: st
         passes = attention(length, dim, element=element)
         if backward:
             passes = passes + attention(length, dim, backward=True, element=element)
-        least = floor(passes, tokens, best)
+        least = roofline_bound(passes, tokens, best)
     else:
         options = {'backward': backward, 'element': element}
-        least = cell_floor(length, NUM_HEADS, dim // 2, tokens, best, **options)
-    seconds = times[row['form']]
-    found = {'ms': 1e3 * seconds, 'floor_ms': 1e3 * least}
+        least = cell_bound(length, NUM_HEADS, dim // 2, tokens, best, **options)
+    seconds = times[row['backend']]
+    found = {'ms': 1e3 * seconds, 'bound_ms': 1e3 * least}
     if device == 'cuda':
-        found['of_floor'] = least / seconds
+        found['of_bound'] = least / seconds
     if 'parallel' in times:
         found['times_faster_than_parallel'] = times['parallel'] / seconds
-    if row['form'] == 'chunkwise' and device == 'cpu':
-        found['auto'] = choose_form(length, NUM_HEADS, dim // 2).backend
+    if row['backend'] == 'chunkwise' and device == 'cpu':
+        found['auto'] = choose_backend(length, NUM_HEADS, dim // 2).backend
     return found
 
 
-def operator(form: str, batch: int, length: int, dim: int, like: dict) -> peers.Operator:
+def operator(backend: str, batch: int, length: int, dim: int, like: dict) -> peers.Operator:
     """A call of the operator, and what it takes gradients of."""
-    if form in peers.BACKENDS:
-        return peers.sdpa(form, batch, length, dim, **like)
-    if form in ('rwkv6', 'rwkv7', 'mamba2'):
-        return getattr(peers, form)(batch, length, 2 * dim, **like)
+    if backend in peers.BACKENDS:
+        return peers.sdpa(backend, batch, length, dim, **like)
+    if backend in ('rwkv6', 'rwkv7', 'mamba2'):
+        return getattr(peers, backend)(batch, length, 2 * dim, **like)
     cell = cell_inputs((batch, length, NUM_HEADS, dim // 2), like)
-    if form in ('mlstm_kernels', 'simple_gla'):
-        return getattr(peers, form)(cell)
-    return own_form(form, cell), cell
+    if backend in ('mlstm_kernels', 'simple_gla'):
+        return getattr(peers, backend)(cell)
+    return own_backend(backend, cell), cell
 
 
-def own_form(form: str, cell: list[Tensor]) -> Callable[[], Tensor]:
-    """A call of a form of this project, never of another in its place."""
-    if form not in FUSED:
-        return partial(mlstm, *cell, backend=form)
+def own_backend(backend: str, cell: list[Tensor]) -> Callable[[], Tensor]:
+    """A call of a backend of this project, never of another in its place."""
+    if backend not in FUSED:
+        return partial(mlstm, *cell, backend=backend)
     if reason := unsupported_reason(*cell) or unsupported(*cell[:3]):
         raise RuntimeError(reason)
-    states = torch.float32 if form == FLOAT32_STATES else None
+    states = torch.float32 if backend == FLOAT32_STATES else None
     return partial(mlstm_fused, *cell, state_dtype=states)
 
 
@@ -201,20 +207,20 @@ def with_mode(
     return both
 
 
-def error(form: str, mode: str, length: int, dim: int, like: dict) -> float | None:
+def error(backend: str, mode: str, length: int, dim: int, like: dict) -> float | None:
     """Of one image and head, against float64: of attention or the mLSTM; None for other maths."""
-    if form in peers.BACKENDS:
-        call, inputs = peers.sdpa(form, 1, length, peers.HEAD, **like)
+    if backend in peers.BACKENDS:
+        call, inputs = peers.sdpa(backend, 1, length, peers.HEAD, **like)
         exact = [x.double() for x in inputs]
         reference = partial(F.scaled_dot_product_attention, *exact)
-    elif form in ('parallel', 'chunkwise', *FUSED, 'mlstm_kernels'):
+    elif backend in ('parallel', 'chunkwise', *FUSED, 'mlstm_kernels'):
         inputs = cell_inputs((1, length, 1, dim // 2), like)
         exact = [x.double() for x in inputs]
         reference = partial(mlstm, *exact, backend='parallel' if length <= 1024 else 'chunkwise')
-        if form == 'mlstm_kernels':  # its gradients have other shapes: the output alone
+        if backend == 'mlstm_kernels':  # its gradients have other shapes: the output alone
             mode, call = 'forward', peers.mlstm_kernels(inputs)[0]
         else:
-            call = own_form(form, inputs)
+            call = own_backend(backend, inputs)
     else:
         return None
     exact_output = reference()

@@ -1,6 +1,6 @@
 """The cell along the columns of a grid against along its rows, in both directions.
 
-    python benchmarks/scan_orders.py        # fused kernels on a GPU, else the chunkwise form
+    python benchmarks/scan_orders.py        # fused kernels on a GPU, else chunkwise
     python benchmarks/scan_orders.py --sizes base --sides 64
 
 All four read one map that lies in memory by rows, as a layer's projections leave it; a column scan
@@ -17,7 +17,7 @@ from functools import partial
 
 import measure
 import torch
-from mlstm import MODES, NUM_HEADS, SIZES, cell_inputs, own_form, with_mode
+from mlstm import MODES, NUM_HEADS, SIZES, cell_inputs, own_backend, with_mode
 from torch import Tensor
 
 ORDERS = ('rows', 'rows reversed', 'columns', 'columns reversed')
@@ -52,14 +52,14 @@ def read_options() -> argparse.Namespace:
 
 def compare(size: str, side: int, dtype: str, mode: str, args: argparse.Namespace) -> list[dict]:
     """A row for each order."""
-    form = 'triton' if args.device == 'cuda' else 'chunkwise'
+    backend = 'triton' if args.device == 'cuda' else 'chunkwise'
     shape = {'size': size, 'dtype': dtype, 'side': side, 'batch': max(1, args.tokens // side**2)}
-    rows = [{'order': order, 'mode': mode, 'form': form, **shape} for order in ORDERS]
+    rows = [{'order': order, 'mode': mode, 'backend': backend, **shape} for order in ORDERS]
     like = {'device': args.device, 'dtype': measure.DTYPES[dtype]}
     calls = {}
     with measure.reason_kept(failed := {}):
         cell = cell_inputs((shape['batch'], side, side, NUM_HEADS, SIZES[size] // 2), like)
-        calls = {order: scan(order, form, cell, mode) for order in ORDERS}
+        calls = {order: scan(order, backend, cell, mode) for order in ORDERS}
         for call in calls.values():
             call()
         times = measure.take_turns(calls, args.seconds, args.device, hide_launch=True)
@@ -69,20 +69,22 @@ def compare(size: str, side: int, dtype: str, mode: str, args: argparse.Namespac
     return rows
 
 
-def scan(order: str, form: str, cell: list[Tensor], mode: str) -> Callable[[], list[Tensor]]:
+def scan(order: str, backend: str, cell: list[Tensor], mode: str) -> Callable[[], list[Tensor]]:
     """A call that reads the map ``(B, side, side, NH, DH)`` in an order."""
     call = by_columns if order.startswith('columns') else by_rows
     inputs = [x.detach() for x in cell]
     reverse = order.endswith('reversed')
-    return with_mode(partial(call, form, inputs, reverse), inputs, mode, torch.ones_like(cell[0]))
+    return with_mode(
+        partial(call, backend, inputs, reverse), inputs, mode, torch.ones_like(cell[0])
+    )
 
 
-def by_rows(form: str, cell: list[Tensor], reverse: bool) -> Tensor:
-    return own_form(form, cell)(reverse=reverse)
+def by_rows(backend: str, cell: list[Tensor], reverse: bool) -> Tensor:
+    return own_backend(backend, cell)(reverse=reverse)
 
 
-def by_columns(form: str, cell: list[Tensor], reverse: bool) -> Tensor:
-    return by_rows(form, [x.transpose(1, 2) for x in cell], reverse).transpose(1, 2)
+def by_columns(backend: str, cell: list[Tensor], reverse: bool) -> Tensor:
+    return by_rows(backend, [x.transpose(1, 2) for x in cell], reverse).transpose(1, 2)
 
 
 def timed(order: str, times: dict[str, float]) -> dict:

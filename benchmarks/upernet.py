@@ -25,10 +25,11 @@ from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from roofline import vil_layer_bound
 from torch import nn
 
 import vil_mm.models  # noqa: F401  registers the backbone
-from vil_mm.mlstm.cost import Device, vil_layer_floor
+from vil_mm.mlstm.roofline import Device
 
 CONFIGS = Path(__file__).resolve().parent.parent / 'configs'
 SIZES = {'tiny': ('t', 192), 'small': ('s', 384), 'base': ('b', 768)}
@@ -49,7 +50,7 @@ def main() -> None:
                 measure.print_row(rows[-1])
     target = measure.save('upernet', rows, args)
     path = target.with_suffix('.png')
-    measure.plot(path, rows, 'pixels', 'ms_per_image', ['mode'], 'size', 'backbone_floor_ms')
+    measure.plot(path, rows, 'pixels', 'ms_per_image', ['mode'], 'size', 'backbone_bound_ms')
 
 
 def read_options() -> argparse.Namespace:
@@ -87,7 +88,7 @@ def run(size: str, pixels: int, mode: str, best: Device, args: argparse.Namespac
         seconds = measure.take_turns({mode: call}, args.seconds, args.device)[mode]
         row['ms'], row['images_per_s'] = 1e3 * seconds, batch / seconds
         row['ms_per_image'] = 1e3 * seconds / batch
-        row['backbone_floor_ms'] = 1e3 * backbone_floor(row, best, args.device)
+        row['backbone_bound_ms'] = 1e3 * backbone_bound(row, best, args.device)
     return row
 
 
@@ -146,7 +147,7 @@ def random_data(batch: int, pixels: int) -> dict:
     return {'inputs': images, 'data_samples': samples}
 
 
-def backbone_floor(row: dict, best: Device, device: str) -> float:
+def backbone_bound(row: dict, best: Device, device: str) -> float:
     """Least seconds of the ViL layers alone for one image, in windows of 512 in inference."""
     side, training = row['pixels'], row['mode'] == 'training'
     windows = 1
@@ -155,7 +156,7 @@ def backbone_floor(row: dict, best: Device, device: str) -> float:
         side = min(side, 512)
     length, dim = (side // 16) ** 2, SIZES[row['size']][1]
     options = {'backward': training, 'element': 2 if device == 'cuda' else 4}
-    return NUM_LAYERS * vil_layer_floor(length, dim, windows * length, best, **options)
+    return NUM_LAYERS * vil_layer_bound(length, dim, windows * length, best, **options)
 
 
 if __name__ == '__main__':

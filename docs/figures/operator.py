@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch.nn import functional as F
 
-from vil_mm.mlstm.cost import Form, choose_chunk_size, flops
+from vil_mm.mlstm.cost import Choice, choose_chunk_size, flops
 
 TOKENS, CHUNK, HEADS, CHANNELS = 48, 12, 4, 96
 BLUE, ORANGE, INK = '#2b6cb0', '#dd6b20', '#2d3748'
@@ -64,9 +64,9 @@ def draw_chunks(ax) -> None:
 
 def draw_cost(ax) -> None:
     lengths = np.unique(np.logspace(np.log10(64), np.log10(65536), 60).astype(int))
-    pair = [flops(Form('parallel'), int(s), HEADS, CHANNELS) for s in lengths]
+    pair = [flops(Choice('parallel'), int(s), HEADS, CHANNELS) for s in lengths]
     size = [choose_chunk_size(int(s), HEADS, CHANNELS) for s in lengths]
-    forms = [Form('chunkwise', c) for c in size]
+    forms = [Choice('chunkwise', c) for c in size]
     chunked = [flops(f, int(s), HEADS, CHANNELS) for f, s in zip(forms, lengths, strict=True)]
     ax.loglog(lengths, np.array(pair) / 1e9, color=INK, label='all pairs (and attention)', lw=2)
     ax.loglog(lengths, np.array(chunked) / 1e9, color=BLUE, label='in chunks', lw=2)

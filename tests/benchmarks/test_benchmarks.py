@@ -50,31 +50,31 @@ def test_mlstm(run, tmp_path, capsys) -> None:
     assert {'device', 'torch', 'triton', 'python', 'cuda', 'date', 'commit', 'driver'} <= set(
         machine
     )
-    assert len(rows) == 2 * 2 * 3  # lengths, modes, forms
+    assert len(rows) == 2 * 2 * 3  # lengths, modes, backends
     for row in rows:
         assert 'reason' not in row, row
-        assert row['ms'] > 0 and row['floor_ms'] > 0 and row['peak_MiB'] >= 0
+        assert row['ms'] > 0 and row['bound_ms'] > 0 and row['peak_MiB'] >= 0
         assert 0 < row['error'] < 1e-5
-        assert 'of_floor' not in row  # says nothing of a CPU
-        assert row.get('sdpa') == ('flash' if row['form'] == 'sdpa_flash' else None)
+        assert 'of_bound' not in row  # says nothing of a CPU
+        assert row.get('sdpa') == ('flash' if row['backend'] == 'sdpa_flash' else None)
     said = capsys.readouterr().out
     for name in ('sdpa_cudnn', 'mlstm_kernels', 'simple_gla', 'rwkv7', 'mamba2', 'triton'):
         assert f'skipped {name}: ' in said
 
 
 def test_fused_form_is_never_another(monkeypatch) -> None:
-    """Where its kernels cannot run, neither 'triton' runs the chunkwise form under its name."""
+    """Where its kernels cannot run, neither 'triton' runs chunkwise under its name."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import mlstm as benchmark
 
     assert benchmark.fused_cannot_run('cpu') == 'needs a GPU'
     cell = benchmark.cell_inputs((1, 5, 2, 12), {'device': 'cpu', 'dtype': torch.float64})
-    for form in benchmark.FUSED:
+    for backend in benchmark.FUSED:
         with pytest.raises(RuntimeError, match='float64'):
-            benchmark.own_form(form, cell)
+            benchmark.own_backend(backend, cell)
         narrow = [x.float() for x in cell]
         with pytest.raises(RuntimeError, match=r'multiple of 16|CUDA'):
-            benchmark.own_form(form, narrow)
+            benchmark.own_backend(backend, narrow)
 
 
 def test_scan_orders(run) -> None:
@@ -121,9 +121,9 @@ def test_a_case_that_does_not_fit_is_a_row(run, monkeypatch) -> None:
 
     monkeypatch.setattr(measure, 'total_memory', lambda device: 1e5)
     _, rows = run('mlstm', '--lengths', '70')
-    by_form = {row['form']: row for row in rows if row['mode'] == 'forward'}
-    assert by_form['parallel']['reason'].startswith('MemoryError')
-    assert 'ms' not in by_form['parallel'] and by_form['chunkwise']['ms'] > 0
+    by_backend = {row['backend']: row for row in rows if row['mode'] == 'forward'}
+    assert by_backend['parallel']['reason'].startswith('MemoryError')
+    assert 'ms' not in by_backend['parallel'] and by_backend['chunkwise']['ms'] > 0
 
 
 @pytest.mark.slow
@@ -134,7 +134,7 @@ def test_backbone(run) -> None:
     for row in rows:
         assert 'reason' not in row, row
         assert row['images_per_s'] == pytest.approx(1e3 * row['batch'] / row['ms'])
-        assert row['floor_ms'] > 0
+        assert row['bound_ms'] > 0
     assert [row.get('sdpa') for row in rows] == 2 * [None, 'flash', 'flash']
     assert rows[1]['time_over_ViT'] == 1
     assert rows[0]['time_over_ViT'] == pytest.approx(rows[0]['ms'] / rows[1]['ms'])
@@ -178,7 +178,7 @@ def test_upernet(run) -> None:
     assert [row['mode'] for row in rows] == ['training', 'inference']
     for row in rows:
         assert 'reason' not in row, row
-        assert row['ms_per_image'] > 0 and row['backbone_floor_ms'] > 0
+        assert row['ms_per_image'] > 0 and row['backbone_bound_ms'] > 0
 
 
 def test_upernet_that_cannot_run_is_a_row(run) -> None:

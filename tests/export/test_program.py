@@ -14,7 +14,7 @@ import vil_mm.export
 from vil_mm.export import check_target, deployed, export, find_form
 from vil_mm.export.check import Difference, check_tolerance, compare, eager_run
 from vil_mm.export.program import SUFFIXES
-from vil_mm.mlstm.cost import Form
+from vil_mm.mlstm.cost import Choice
 from vil_mm.models import VisionLSTM
 from vil_mm.models.inspection import count_channels
 
@@ -262,9 +262,9 @@ def test_detectors_are_refused_whole() -> None:
 
 
 def test_form_in_the_file() -> None:
-    assert find_form(VisionLSTM('tiny'), (224, 224)) == Form('parallel')
+    assert find_form(VisionLSTM('tiny'), (224, 224)) == Choice('parallel')
     assert find_form(VisionLSTM('tiny'), (512, 512)).backend == 'chunkwise'
-    assert find_form(VisionLSTM('tiny', mlstm_backend='parallel'), (512, 512)) == Form('parallel')
+    assert find_form(VisionLSTM('tiny', mlstm_backend='parallel'), (512, 512)) == Choice('parallel')
     assert find_form(nn.Identity(), (224, 224)) is None
 
 

@@ -7,14 +7,14 @@ import itertools
 
 import pytest
 import torch
-from layers.fused.guards import error
+from kernel_guards import error
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 pytest.importorskip('triton')
 
 from vil_mm.layers import ViLLayer
-from vil_mm.layers.fused import gate, mix
+from vil_mm.layers.fused import launches as layer_launches
 from vil_mm.layers.traversal import COLUMNS, COLUMNS_BACK, ROWS, ROWS_BACK, Order
 from vil_mm.mlstm.triton import launches
 from vil_mm.mlstm.triton.runtime import INTERPRETED, recorded
@@ -122,8 +122,8 @@ class Record(TorchDispatchMode):
 
 def forbid_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail where an operator copies a tensor before its kernel reads it."""
-    places = ((mix, 'readable'), (mix, 'readable_as'), (gate, 'readable'))
-    for module, name in (*places, (launches, '_dense_channels')):
+    places = ((layer_launches, 'readable'), (layer_launches, 'readable_as'), (launches, 'readable'))
+    for module, name in places:
         original = getattr(module, name)
 
         def checked(x: Tensor, *like: Tensor, original=original, name=name) -> Tensor:

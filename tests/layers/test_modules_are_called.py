@@ -218,7 +218,7 @@ ALTERATIONS = {
     'has backward hooks': lambda x: x.register_full_backward_hook(lambda *_: None) and x,
     'is a Sequential': nn.Sequential,
     'is a Parametrized': lambda x: parametrizations.weight_norm(x),
-    'has a forward of its own': lambda x: setattr(x, 'forward', type(x).forward.__get__(x)) or x,
+    'has its own forward': lambda x: setattr(x, 'forward', type(x).forward.__get__(x)) or x,
 }
 
 

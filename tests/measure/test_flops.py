@@ -10,8 +10,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import vil_mm
 from vil_mm.measure.flop_watch import CELL, CONV, GATES, PATCHES, PROJECTIONS, QKV
-from vil_mm.measure.flops import Form, count_flops, format_count
-from vil_mm.mlstm.cost import choose_form, choose_fused_chunk, flops, fused_cell
+from vil_mm.measure.flops import Choice, count_flops, format_count
+from vil_mm.mlstm.cost import choose_backend, flops
+from vil_mm.mlstm.roofline import cell_passes, choose_triton_chunk
 from vil_mm.runs.build import build_model
 from vil_mm.zoo import find_config
 
@@ -43,7 +44,7 @@ def tiny(device: str = 'meta', **backbone) -> nn.Module:
 def test_paper(size: str, published: float) -> None:
     count = count_flops(model_of(f'vil_{size}_in1k_eval'), (224, 224))
     assert count.paper_total / 1e9 == pytest.approx(published, abs=10 ** -(2 if size != 'b' else 1))
-    assert count.form == Form('parallel'), 'what 196 tokens run on a CPU'
+    assert count.form == Choice('parallel'), 'what 196 tokens run on a CPU'
     assert count.total > count.paper_total, 'both triangles, and stored zeros of q, k and v'
 
 
@@ -51,10 +52,10 @@ def test_paper(size: str, published: float) -> None:
 def test_cell_is_what_cost_says(side: int) -> None:
     count = count_flops(tiny(), (side, side))
     tokens = (side // 16) ** 2
-    form = choose_form(tokens, 4, 64)
+    form = choose_backend(tokens, 4, 64)
     assert count.form == form
     assert count.parts[CELL] == 2 * flops(form, tokens, 4, 64) / 2
-    assert count.forms[Form('parallel')] == flops(Form('parallel'), tokens, 4, 64)
+    assert count.forms[Choice('parallel')] == flops(Choice('parallel'), tokens, 4, 64)
 
 
 def test_channels_of_the_images() -> None:
@@ -108,15 +109,15 @@ def test_other_form_than_the_one_that_runs() -> None:
     assert auto.form.backend == 'chunkwise' and parallel.form.backend == 'parallel'
     assert parallel.total - auto.total == parallel.parts[CELL] - auto.parts[CELL]
     fused = count_flops(model, (800, 800), 'fused')
-    chunk = choose_fused_chunk(2500, 4, 64)
-    (cell,) = fused_cell(2500, 4, 64, chunk)
+    chunk = choose_triton_chunk(2500, 4, 64)
+    (cell,) = cell_passes(2500, 4, 64, chunk)
     assert fused.parts[CELL] == 2 * 2500 * cell.flops / 2
     assert fused.parts[QKV] == fused.paper[QKV], 'without stored zeros'
 
 
 def test_backend_of_the_config_is_what_is_counted() -> None:
     count = count_flops(tiny(mlstm_backend='parallel'), (800, 800))
-    assert count.form == Form('parallel')
+    assert count.form == Choice('parallel')
     count = count_flops(tiny(mlstm_backend='triton'), (800, 800))
     assert count.form.backend == 'chunkwise', 'what a CPU runs in its place'
     assert count.parts[CELL] == count.forms[count.form]
@@ -128,7 +129,7 @@ def test_formulas_of_the_fused_operators() -> None:
     gates = torch.zeros(1, 50, 50, 4, device='meta')
     with FlopCounterMode(display=False) as counter:
         torch.ops.vil_mm.mlstm(q, q, q, gates, gates, False, 0, 1e-6, True)
-    (cell,) = fused_cell(2500, 4, 64, choose_fused_chunk(2500, 4, 64))
+    (cell,) = cell_passes(2500, 4, 64, choose_triton_chunk(2500, 4, 64))
     assert counter.get_total_flops() == 2500 * cell.flops
     x = torch.zeros(1, 3, 5, 64, device='meta')
     table, bias = x.new_zeros(9 + 1 + 3 * 4 + 3 + 16, 64), x.new_zeros(8)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from vil_mm.errors import ArgumentError
 from vil_mm.layers.scan import NUM_HEADS
-from vil_mm.mlstm.cost import Form, choose_form
+from vil_mm.mlstm.cost import Choice, choose_backend
 from vil_mm.models import VisionLSTM
 from vil_mm.models.inspection import count_channels, find_kind
 
@@ -118,7 +118,7 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
     )
 
 
-def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Form | None:
+def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Choice | None:
     """The form of the mLSTM that the file will hold, which the number of tokens decides."""
     if not isinstance(backbone, VisionLSTM):
         return None
@@ -127,8 +127,8 @@ def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Form | None:
     for side, stride in zip(shape, patch.proj.stride, strict=True):
         tokens *= (side - patch.patch_size) // stride + 1
     scan = backbone.blocks[0].layers[0].scans[0]
-    auto = choose_form(tokens, NUM_HEADS, scan.skip.numel() // NUM_HEADS)
-    return auto if scan.mlstm_backend in ('auto', auto.backend) else Form(scan.mlstm_backend)
+    auto = choose_backend(tokens, NUM_HEADS, scan.skip.numel() // NUM_HEADS)
+    return auto if scan.mlstm_backend in ('auto', auto.backend) else Choice(scan.mlstm_backend)
 
 
 def _check_backbone(backbone: nn.Module, shape: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""Local mixing of tokens before queries and keys are made."""
+"""Local convolutions over tokens, from which queries and keys are made."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class TokenConv2d(nn.Conv2d):
     def forward(self, x: Tensor, reverse: bool = False) -> Tensor:
         """``(B, E, Hg, Wg)`` to the same shape.
 
-        In reverse the kernel acts as on the token map read from its end, which is the grid turned
-        by 180 degrees; turning the kernel instead gives the same and moves nine numbers a channel.
+        In reverse the map is read from its end, which turns it by 180 degrees. Turning the kernel
+        instead gives the same result and moves only nine numbers per channel.
         """
         return token_conv(x, self.weight, self.bias, reverse)
 
@@ -50,8 +50,8 @@ class CausalConv1d(nn.Conv1d):
 def directed(conv: nn.Module, x: Tensor, reverse: bool) -> Tensor:
     """A convolution of ``(B, E, Hg, Wg)`` in the direction of a scan.
 
-    Those of this file know directions. Any other module, such as an adapter around one of them, is
-    shown the map as the scan reads it: turned by 180 degrees in reverse.
+    The classes of this file take ``reverse``. Any other module, such as an adapter around one of
+    them, gets the map as the scan reads it: turned by 180 degrees in reverse.
     """
     if isinstance(conv, TokenConv2d | CausalConv1d):
         return conv(x, reverse)

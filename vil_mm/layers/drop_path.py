@@ -12,9 +12,9 @@ from torch import Tensor, nn
 class StochasticDepth(nn.Module):
     """Residual connection whose branch some images of a training batch skip.
 
-    Of n images, ``max(floor(n * keep), 1)`` random ones run the branch, and only they are computed;
-    their residual is scaled by n over their number. Where that share is more than a hundredth below
-    ``keep`` (small batches) every image is dropped on its own with probability ``rate`` instead.
+    The branch is computed for ``max(floor(n * keep), 1)`` random ones of n images, and scaled by n
+    over their number. If that share is more than 0.01 below ``keep`` (small batches), each image is
+    dropped independently with probability ``rate`` instead.
 
     Args:
         rate: Share of images that skip the branch, 0 <= rate < 1.

@@ -13,9 +13,9 @@ from vil_mm.mlstm.numerics import full_precision
 
 
 class GateLinear(nn.Linear):
-    """Linear map of q, k and v side by side to one number a head, in float32 at least.
+    """Linear map of concatenated q, k and v to one number per head, in at least float32.
 
-    It leaves autocast because the input gate is exponentiated.
+    It runs outside autocast because the input gate is exponentiated.
     """
 
     def forward(self, *parts: Tensor) -> Tensor:
@@ -26,8 +26,8 @@ class GateLinear(nn.Linear):
 def gates(igate: nn.Module, fgate: nn.Module, q: Tensor, k: Tensor, v: Tensor) -> Sequence[Tensor]:
     """Input and forget gates ``(..., NH)`` of q, k and v ``(..., E)``.
 
-    Both in one product where neither module was altered: two take a CPU twice as long. What stands
-    instead of one of them reads q, k and v as one tensor.
+    One product computes both unless a module was altered: two take a CPU twice as long. A module
+    that replaces one of them gets q, k and v concatenated.
     """
     both = (igate, fgate)
     if not any(altered(gate, GateLinear) for gate in both):
@@ -40,7 +40,7 @@ def gates(igate: nn.Module, fgate: nn.Module, q: Tensor, k: Tensor, v: Tensor) -
 
 
 def gate_product(parts: Sequence[Tensor], weight: Tensor, bias: Tensor) -> Tensor:
-    """See :class:`GateLinear`; one product a part, for their concatenation is a copy."""
+    """See :class:`GateLinear`; one product per part, because concatenating them is a copy."""
     with full_precision(weight.device):
         dtype = torch.promote_types(parts[0].dtype, weight.dtype)
         dtype = torch.promote_types(dtype, torch.float32)

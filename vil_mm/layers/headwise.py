@@ -12,10 +12,9 @@ JOINED_BLOCKS = 4
 
 
 class BlockDiagonalLinear(nn.Linear):
-    """Linear map whose matrix has blocks of 4 x 4 on its diagonal and nothing elsewhere.
+    """Linear map with a block-diagonal matrix: blocks of 4 x 4, unrelated to the mLSTM heads.
 
-    The number of blocks has nothing to do with the number of mLSTM heads. It is a ``nn.Linear`` to
-    tools that look for one, such as LoRA; its weight is (block, out, in).
+    A ``nn.Linear``, so that tools such as LoRA find it. Its weight is (block, out, in).
 
     Args:
         channels: Channels E in and out, divisible by the block size.
@@ -24,7 +23,7 @@ class BlockDiagonalLinear(nn.Linear):
     """
 
     def __init__(self, channels: int, bias: bool = True, block_size: int = 4) -> None:
-        nn.Module.__init__(self)  # that of nn.Linear makes a dense matrix
+        nn.Module.__init__(self)  # nn.Linear would allocate a dense matrix
         self.in_features = self.out_features = channels
         if channels % block_size:
             raise ValueError(f'{channels} channels do not divide into blocks of {block_size}')
@@ -33,7 +32,7 @@ class BlockDiagonalLinear(nn.Linear):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Outputs of the inputs' variance."""
+        """Outputs keep the variance of the inputs."""
         nn.init.normal_(self.weight, std=self.weight.shape[-1] ** -0.5)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -50,8 +49,8 @@ class BlockDiagonalLinear(nn.Linear):
 def block_diagonal(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """See :class:`BlockDiagonalLinear`; weight is (block, out, in). The result has x's dtype.
 
-    Neighbouring blocks are joined to wider ones, mostly zeros: on a CPU products of width 16 take a
-    sixth of the time of those of width 4.
+    Neighbouring blocks are joined into wider ones, mostly zeros: on a CPU, products of width 16
+    take a sixth of the time of those of width 4.
     """
     width = weight.shape[-1] * math.gcd(len(weight), JOINED_BLOCKS)
     matrices = _join(weight.to(x.dtype), width)

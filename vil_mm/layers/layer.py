@@ -18,7 +18,7 @@ class ViLLayer(nn.Module):
 
     Args:
         dim: Channels D of the residual stream, divisible by 4.
-        orders: Orders in which the grid is scanned; the results are added. ViL has one a layer.
+        orders: Orders in which the grid is scanned; the results are added. ViL has one per layer.
         shared: Use one set of weights for all orders instead of one each.
         conv: Local mixing, see :class:`~vil_mm.layers.scan.Scan`.
         bias: Biases of projections and norms; convolutions and gates always have theirs.
@@ -49,7 +49,7 @@ class ViLLayer(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """The initialisation that the published models were trained from; scans have their own."""
+        """The initialisation of the published models; scans reset themselves."""
         dim = self.proj_down.out_features
         nn.init.normal_(self.proj_up.weight, std=math.sqrt(2 / (5 * dim)))
         nn.init.normal_(self.proj_down.weight, std=2 / math.sqrt(dim))

@@ -33,7 +33,7 @@ class OffsetLayerNorm(nn.Module):
 
 
 class HeadNorm(nn.Module):
-    """Layer norm of every head of every token on its own, then an affine map of all channels.
+    """Layer norm of each head of each token, then an affine map of all channels.
 
     Args:
         num_heads: Heads NH.

@@ -1,4 +1,4 @@
-"""Whether a module does what its class says, so that its weights alone tell what it computes."""
+"""Whether a module computes what its class defines, so that its weights can be used directly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn.modules.module import _has_any_global_hook
 
 
 def altered(module: nn.Module, *classes: type[nn.Module]) -> str | None:
-    """Why a module has to be called, in words; None if its weights may be used without a call.
+    """Why a module has to be called, for a message; None if using its weights is enough.
 
     Adapters, quantization and parametrizations change the class; pruning and the older weight norm
     are hooks; some tools replace ``forward`` of one object.
@@ -23,5 +23,5 @@ def altered(module: nn.Module, *classes: type[nn.Module]) -> str | None:
     if module._backward_hooks or module._backward_pre_hooks:
         return 'has backward hooks'
     if 'forward' in module.__dict__:
-        return 'has a forward of its own'
+        return 'has its own forward'
     return None

@@ -1,4 +1,4 @@
-"""From all tokens to one vector an image."""
+"""Pooling of all tokens to one vector per image."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def pool(x: Tensor, kind: str) -> Tensor:
     """Pool tokens ``(B, S, D)`` to ``(B, D)`` or, for 'bilateral_concat', ``(B, 2D)``.
 
     'bilateral' poolings use the first and the last token: the ends of the two directions. The
-    middle is token ``S // 2``: on a grid of an even number of rows the first of a row, not the
-    centre. 'middle_cls' expects the learnt token there, see :func:`insert_middle`.
+    middle is token ``S // 2``; on a grid with an even number of rows that is the first token of a
+    row, not the centre. 'middle_cls' expects the learnt token there, see :func:`insert_middle`.
 
     Raises:
         ValueError: The pooling is not known.

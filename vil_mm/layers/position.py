@@ -21,11 +21,10 @@ def resize_embedding(embed: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 class PositionEmbedding(nn.Module):
-    """Adds ``embed``, resized to the grid at hand, to a grid of tokens.
+    """Adds ``embed``, resized to their grid, to the tokens.
 
-    The resize is computed at every call, 0.4 % of a forward pass of ViL-T: nothing is kept that a
-    change of the parameter could leave stale. A state dict made for another grid is resized when it
-    is loaded.
+    The resize runs at every call (0.4 % of a forward pass of ViL-T), so that no cache can go stale.
+    A state dict made for another grid is resized when it is loaded.
 
     Args:
         grid: (Hg, Wg) of the parameter.

@@ -1,4 +1,4 @@
-"""One pass over the token grid in a given order, the part of a layer that knows a direction."""
+"""One pass over the token grid in a given order: the part of a layer that has a direction."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Scan(nn.Module):
     Nothing is reordered for a reversed direction: the convolution turns its kernel and the mLSTM
     reads from the end. A scan by columns sees the transposed grid, which is a view.
 
-    Every submodule may be hooked, wrapped or replaced: it is called. Only where none was altered
-    and Triton can run, :func:`~vil_mm.layers.fused.scan.fused_scan` computes the same from the
-    weights. What replaces ``conv`` maps ``(B, E, Hg, Wg)`` to the same shape.
+    Submodules are called, so each may be hooked, wrapped or replaced. Only if none was altered and
+    Triton can run, :func:`~vil_mm.layers.fused.scan.fused_scan` computes the same from their
+    weights. A module that replaces ``conv`` maps ``(B, E, Hg, Wg)`` to the same shape.
 
     Args:
         channels: Inner channels E of a layer, in 4 mLSTM heads of E/4.
@@ -64,7 +64,7 @@ class Scan(nn.Module):
             self.fgate.bias.copy_(torch.linspace(3, 6, NUM_HEADS))
 
     def forward(self, x: Tensor, z: Tensor, order: Order) -> Tensor:
-        """x, what is scanned, and z, the output gate, ``(B, Hg, Wg, E)``, to the same shape."""
+        """Scan x under the output gate z, both ``(B, Hg, Wg, E)``, to the same shape."""
         if order.columns:
             x, z = x.transpose(1, 2), z.transpose(1, 2)
             return self.by_rows(x, z, order.reverse).transpose(1, 2)
@@ -86,9 +86,9 @@ class Scan(nn.Module):
         return y.mul_(F.silu(z)).to(z.dtype)
 
     def may_overwrite(self) -> bool:
-        """Whether results of modules may be worked on in place, which saves a CPU page faults.
+        """Whether results of modules may be overwritten, which saves a CPU page faults.
 
-        Not where a hook may keep them or autograd does; a trace is checked without gradients.
+        Not if a hook or autograd may keep them, nor in a trace, which is checked without gradients.
         """
         recorded = torch.is_grad_enabled() or torch.jit.is_tracing()
         return not recorded and altered_module(self) is None

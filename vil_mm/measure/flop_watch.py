@@ -22,7 +22,7 @@ from vil_mm.layers.fused.mix import fold_gates
 from vil_mm.layers.fused.scan import can_fuse
 from vil_mm.layers.headwise import block_diagonal
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.cost import choose_fused_chunk, fused_cell
+from vil_mm.mlstm.roofline import cell_passes, choose_triton_chunk
 
 PATCHES, PROJECTIONS = 'patch embedding', 'projections up and down'
 CONV, QKV, GATES, CELL = 'convolutions', 'q, k, v', 'gates', 'mLSTM cell'
@@ -136,8 +136,8 @@ def _fused_mlstm_flops(q, k, v, igate, fgate, reverse, chunk_size, *rest, **kwar
     """The fused cell of shapes ``(B, S1, S2, NH, DH)``: what its tiles compute."""
     batch, rows, columns, heads, width = q
     length = rows * columns
-    chunk = chunk_size or choose_fused_chunk(length, heads, width)
-    (cell,) = fused_cell(length, heads, width, None if chunk >= length else chunk)
+    chunk = chunk_size or choose_triton_chunk(length, heads, width)
+    (cell,) = cell_passes(length, heads, width, None if chunk >= length else chunk)
     return round(batch * length * cell.flops)
 
 

@@ -21,14 +21,8 @@ from torch import nn
 from vil_mm.layers.scan import NUM_HEADS
 from vil_mm.measure.flop_watch import CELL, CONV, GATES, MIXED, QKV, FlopWatch, ScanRun
 from vil_mm.measure.inputs import name_size
-from vil_mm.mlstm.cost import (
-    Form,
-    choose_chunk_size,
-    choose_form,
-    choose_fused_chunk,
-    flops,
-    fused_cell,
-)
+from vil_mm.mlstm.cost import Choice, choose_backend, choose_chunk_size, flops
+from vil_mm.mlstm.roofline import cell_passes, choose_triton_chunk
 from vil_mm.models.inspection import count_channels, count_parameters, find_kind
 
 FORMS = ('auto', 'parallel', 'chunkwise', 'fused')
@@ -53,8 +47,8 @@ class FlopCount:
     parts: Counts
     paper: Counts
     auxiliary: float
-    forms: dict[Form, float]
-    form: Form | None
+    forms: dict[Choice, float]
+    form: Choice | None
     parameters: int
     not_counted: list[str]
 
@@ -128,14 +122,14 @@ def format_count(count: FlopCount, shape: tuple[int, int], device: str) -> str:
     return '\n'.join(lines)
 
 
-def name_form(form: Form) -> str:
+def name_form(form: Choice) -> str:
     """In words, as ``chunkwise, 64 tokens a chunk``."""
     name = {'fused': 'fused CUDA kernels'}.get(form.backend, form.backend)
     return f'{name}, {form.chunk_size} tokens a chunk' if form.chunk_size else name
 
 
 def _form_lines(count: FlopCount) -> list[str]:
-    whole = count.forms[Form('parallel')]
+    whole = count.forms[Choice('parallel')]
     return [
         f'{name_form(form):<40}{_giga(amount)}{f"x {amount / whole:.2f}":>13}'
         + ('  counted above' if form == count.form else '')
@@ -166,25 +160,25 @@ def _run(model: nn.Module, shape: tuple[int, int], watch: FlopWatch) -> None:
                 one(features)
 
 
-def _form(scan: ScanRun, name: str) -> Form:
+def _form(scan: ScanRun, name: str) -> Choice:
     """The form of a name, with the chunk length that is chosen for a scan; see FORMS."""
     sizes = scan.tokens, NUM_HEADS, scan.channels // NUM_HEADS
     if name == 'auto':
-        return choose_form(*sizes)
+        return choose_backend(*sizes)
     if name == 'chunkwise':
-        return Form(name, choose_chunk_size(*sizes))
+        return Choice(name, choose_chunk_size(*sizes))
     if name in ('fused', 'triton'):
-        return Form('fused', min(choose_fused_chunk(*sizes), scan.tokens))
-    return Form(name)
+        return Choice('fused', min(choose_triton_chunk(*sizes), scan.tokens))
+    return Choice(name)
 
 
-def _cell(scan: ScanRun, form: Form) -> float:
+def _cell(scan: ScanRun, form: Choice) -> float:
     """Multiply-adds of a scan's cell."""
     sizes = scan.tokens, NUM_HEADS, scan.channels // NUM_HEADS
     if form.backend != 'fused':
         return flops(form, *sizes) / 2
     chunk = None if form.chunk_size >= scan.tokens else form.chunk_size
-    (cell,) = fused_cell(*sizes, chunk)
+    (cell,) = cell_passes(*sizes, chunk)
     return scan.tokens * cell.flops / 2
 
 
@@ -199,7 +193,7 @@ def _definition(scan: ScanRun) -> Counts:
     }
 
 
-def _each_form(scans: list[ScanRun], running: Form) -> dict[Form, float]:
+def _each_form(scans: list[ScanRun], running: Choice) -> dict[Choice, float]:
     """The cells' count in the form that runs and in the others."""
     forms = [running, *(_form(scans[0], name) for name in FORMS[1:])]
     return {form: sum(_cell(scan, form) for scan in scans) for form in dict.fromkeys(forms)}

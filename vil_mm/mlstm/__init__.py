@@ -1,4 +1,4 @@
-"""The mLSTM, xLSTM's matrix-memory cell: one operator, several forms that give the same numbers."""
+"""The mLSTM, xLSTM's matrix-memory cell: one operator, several backends, the same numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vil_mm.mlstm.chunkwise import mlstm_chunkwise
-from vil_mm.mlstm.cost import choose_chunk_size, choose_form
+from vil_mm.mlstm.cost import choose_backend, choose_chunk_size
 from vil_mm.mlstm.numerics import full_precision
 from vil_mm.mlstm.parallel import mlstm_parallel
 from vil_mm.mlstm.recurrent import MLSTMState, empty_state, mlstm_recurrent, mlstm_step
@@ -50,20 +50,20 @@ def mlstm(
             gate and of the sigmoid forget gate.
         reverse: Read the sequence from its end; ``h`` comes back in the order of ``q``.
         backend: ``'parallel'`` is the definition, O(S^2). ``'chunkwise'`` is linear in S.
-            ``'recurrent'`` goes token by token. ``'triton'`` is the chunkwise form in fused
-            kernels, on CUDA, for heads of a multiple of 16 channels; where they cannot run it is
-            'chunkwise', after one line in the log. ``'auto'`` takes 'triton' where it can run, else
-            the cheapest by :mod:`vil_mm.mlstm.cost`. All give the same numbers and the same
-            gradients. 'triton' can be differentiated once; forward-mode derivatives
-            (``torch.func.jvp``) need 'parallel' or 'recurrent'.
-        chunk_size: Tokens a chunk: any number >= 1 for 'chunkwise'; 64, 128, 256, 512 or 1024 for
+            ``'recurrent'`` goes token by token. ``'triton'`` computes chunkwise in fused CUDA
+            kernels, for heads of a multiple of 16 channels; where they cannot run, 'chunkwise' runs
+            after one line in the log. ``'auto'`` selects 'triton' where it can run, else the
+            cheapest by :mod:`vil_mm.mlstm.cost`. All give the same numbers and gradients. 'triton'
+            can be differentiated once; forward-mode derivatives (``torch.func.jvp``) need
+            'parallel' or 'recurrent'.
+        chunk_size: Tokens per chunk: any number >= 1 for 'chunkwise'; 64, 128, 256, 512 or 1024 for
             'triton'; ``None`` chooses.
         eps: Added to the normaliser.
 
     Returns:
         h: Shape and dtype of ``q``, before the head norm. Half-precision inputs are computed in
-        float32, also under autocast; by 'triton' their products are in half precision and the sums
-        in float32. float64 stays float64.
+        float32, also under autocast; in 'triton' products are in half precision and sums in
+        float32. float64 stays float64.
 
     Raises:
         ValueError: Shapes, backend, head size or chunk size are not as above.
@@ -79,7 +79,7 @@ def mlstm(
     num_heads, head_dim = shape[-2:]
     length = shape[1:-2].numel()
     if backend == 'auto':
-        backend, auto_size = choose_form(length, num_heads, head_dim)
+        backend, auto_size = choose_backend(length, num_heads, head_dim)
         chunk_size = chunk_size or auto_size
 
     with full_precision(q.device):
@@ -99,7 +99,7 @@ def mlstm(
 
 
 def _fused_can_run(*tensors: Tensor) -> bool:
-    """On CUDA, whether 'auto' takes the fused kernels; if not, the log says once why."""
+    """On CUDA, whether 'auto' selects 'triton'; if not, the log says why, once."""
     if not tensors[0].is_cuda:
         return False
     reason = unsupported_reason(*tensors) or unsupported(*tensors[:3])

@@ -1,14 +1,14 @@
-"""The mLSTM in its chunkwise form: linear in S, plain PyTorch, any device.
+"""Backend 'chunkwise': linear in S, plain PyTorch, any device.
 
-The sequence is cut into C chunks of L tokens. Inside a chunk the quadratic form runs; between
-chunks a state travels. For one chunk, t reads and s is read (xLSTM, appendix; Vision-LSTM):
+The sequence is cut into C chunks of L tokens. Tokens of a chunk read each other by the
+quadratic form; a state carries everything before. In one chunk t reads s (xLSTM; Vision-LSTM):
 
     a_t   = sum of log sigmoid(f) from the chunk's first token to t     g = a at its last token
     m_t   = max(a_t + m_in, max_{s<=t} a_t - a_s + i_s)                 m_out = m there
-    alpha = exp(a_t + m_in - m_t)            what token t still sees of the incoming state
-    P_ts  = exp(a_t - a_s + i_s - m_t)       what it sees of token s in its own chunk
-    omega = exp(g - a_s + i_s - m_out)       what token s leaves in the outgoing state
-    beta  = exp(g + m_in - m_out)            what remains there of the incoming state
+    alpha = exp(a_t + m_in - m_t)            weight of the incoming state for token t
+    P_ts  = exp(a_t - a_s + i_s - m_t)       weight of token s of its own chunk
+    omega = exp(g - a_s + i_s - m_out)       weight of token s in the outgoing state
+    beta  = exp(g + m_in - m_out)            weight of the incoming state in it
 
     u_t       = alpha_t state_in^T q_t + sum_{s<=t} P_ts (q_t . k_s) v_s
     state_out = beta state_in + sum_s omega_s k_s v_s^T
@@ -20,8 +20,8 @@ A column of ones beside v makes n the last column of the state and b the last en
 1/sqrt(DH) of the keys is carried by P and omega, so no scaled copy of k is made. The direction
 touches only vectors of gates, the mask and the order of the chunks: q, k and v are never flipped.
 
-The gradient is written out: it saves the inputs and h alone and recomputes the rest, where autograd
-would keep every intermediate alive. Leading axes (B, NH) are written "..." below: they are free.
+The gradient is written out: it saves only the inputs and h and recomputes the rest; autograd would
+keep every intermediate tensor. Leading axes (B, NH) are written "..." below: they are free.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def mlstm_chunkwise(
 
     A sequence that L does not divide is padded at the end read last, where no token sees it.
     Differentiable any number of times, under ``vmap`` too; for forward-mode derivatives
-    (``torch.func.jvp``) use the parallel or the recurrent form.
+    (``torch.func.jvp``) use backend 'parallel' or 'recurrent'.
     """
     chunk_size = min(chunk_size, q.shape[-2])
     # a file of a trace holds no function of Python; what is traced has no gradient

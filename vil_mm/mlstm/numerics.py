@@ -1,4 +1,4 @@
-"""What all forms of the mLSTM share: directed scans, causal mask, normaliser, full precision."""
+"""Shared by the backends of the mLSTM: directed scans, causal mask, normaliser, full precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def full_precision(device: torch.device) -> contextlib.AbstractContextManager:
-    """Autocast switched off, on devices that have it ('meta', for one, has not)."""
+    """Disable autocast, on devices that have it ('meta' does not)."""
     if torch.amp.is_autocast_available(device.type):
         return torch.autocast(device.type, enabled=False)
     return contextlib.nullcontext()
@@ -33,8 +33,8 @@ def cummax(x: Tensor, reverse: bool) -> tuple[Tensor, Tensor]:
 def bounded_exp_(x: Tensor) -> Tensor:
     """exp of x bounded to [lowest, 0], in place; lowest keeps the result a normal number.
 
-    For log-weights, of which those that count are <= 0: those of tokens that may not be read could
-    overflow. CPUs take ten times as long for subnormal numbers.
+    Log-weights of tokens that may be read are <= 0; those of masked tokens could overflow.
+    Subnormal numbers take CPUs ten times as long.
     """
     lowest = math.log(torch.finfo(x.dtype).tiny) + 10
     return x.clamp_(lowest, 0.0).exp_()

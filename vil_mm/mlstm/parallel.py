@@ -1,4 +1,4 @@
-"""The mLSTM in its parallel form: the definition, and the oracle of every other form.
+"""Backend 'parallel': the definition of the mLSTM, and the reference for every other backend.
 
 Notation of the Vision-LSTM and xLSTM papers, for one head and query row t, key column s:
 
@@ -11,7 +11,7 @@ Notation of the Vision-LSTM and xLSTM papers, for one head and query row t, key 
 With x_s = i_s - F_s and M_t = max_{s<=t} x_s the decay is exp(x_s - M_t) and m_t = F_t + M_t: the
 running maximum is known before any matrix product, and one S x S tensor holds the whole decay.
 
-S x S tensors are worked on in place where autograd allows: on a CPU their memory is what costs.
+S x S tensors are updated in place where autograd allows: on a CPU their memory dominates the time.
 """
 
 from __future__ import annotations

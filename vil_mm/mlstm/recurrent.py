@@ -1,4 +1,4 @@
-"""The mLSTM one token at a time: constant memory in S, for streaming and as a second oracle.
+"""Backend 'recurrent': one token at a time, in memory constant in S; also a second reference.
 
 State per head: C (DH x DH, key index x value index), n (DH) and the log-scale m they are stored at.
 """

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from layers.fused.guards import Guards, Weights, error
+from kernel_guards import Guards, Weights, error
 
 pytest.importorskip('triton')
 
-from vil_mm.layers.fused import gate, memory
+from vil_mm.layers.fused import gate, launches
+from vil_mm.mlstm.triton import memory
 from vil_mm.mlstm.triton.runtime import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
@@ -96,7 +97,7 @@ def test_a_mean_far_from_zero():
 
 
 def test_many_programs_share_the_tokens(monkeypatch):
-    monkeypatch.setattr(gate, 'share', lambda *_: 2)
+    monkeypatch.setattr(launches, 'steps_per_program', lambda *_: 2)
     agree(*make((3, 12, 12), 64))
 
 
@@ -117,14 +118,14 @@ def test_an_expanded_gradient():
 def test_memory_around_the_tensors(monkeypatch, width):
     guards = Guards()
     monkeypatch.setattr(memory, 'empty', guards.empty)
-    monkeypatch.setattr(gate, 'empty', guards.empty)
+    monkeypatch.setattr(launches, 'empty', guards.empty)
     tensors, weights = make(width=width)
     h, a, packed = (guards.surround(x) for x in tensors)
     packed[..., : 4 * width] = torch.nan  # the half that is not z's
     inputs = (h, a, packed[..., 4 * width :])
     weights = [guards.surround(p) for p in weights]
-    y = gate.forward(*inputs, *weights, 1e-5)
-    gate.backward(*inputs, guards.surround(torch.randn(y.shape)), *weights, 1e-5)
+    y = launches.gate_forward(*inputs, *weights, 1e-5)
+    launches.gate_backward(*inputs, guards.surround(torch.randn(y.shape)), *weights, 1e-5)
     assert len(guards.buffers) == 6 + 1 + 1 + 4
     guards.check()
 

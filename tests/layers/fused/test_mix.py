@@ -7,14 +7,15 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from layers.fused.guards import Guards, Weights, error
+from kernel_guards import Guards, Weights, error
 
 pytest.importorskip('triton')
 
 from vil_mm.layers.conv import causal_conv, token_conv
-from vil_mm.layers.fused import memory, mix
+from vil_mm.layers.fused import launches, mix
 from vil_mm.layers.gates import gate_product
 from vil_mm.layers.headwise import block_diagonal
+from vil_mm.mlstm.triton import memory
 from vil_mm.mlstm.triton.runtime import INTERPRETED
 
 pytestmark = pytest.mark.skipif(
@@ -133,13 +134,13 @@ def test_gates_see_float32_weights():
 
 
 def test_many_programs_share_the_tokens(monkeypatch):
-    monkeypatch.setattr(mix, 'share', lambda *_: 2)
+    monkeypatch.setattr(launches, 'steps_per_program', lambda *_: 2)
     agree(*make((3, 5, 7)))
 
 
 @pytest.mark.parametrize('parts', [1, 2])
 def test_programs_that_share_the_channels(monkeypatch, parts):
-    monkeypatch.setattr(mix, '_parts', lambda *_: parts)
+    monkeypatch.setattr(launches, '_gate_parts', lambda *_: parts)
     agree(*make(channels=128))
 
 
@@ -168,16 +169,16 @@ def test_unused_and_expanded_gradients(which):
 def test_memory_around_the_tensors(monkeypatch, taps, transposed):
     guards = Guards()
     monkeypatch.setattr(memory, 'empty', guards.empty)
-    monkeypatch.setattr(mix, 'empty', guards.empty)
+    monkeypatch.setattr(launches, 'empty', guards.empty)
     packed, _ = make(taps=taps)
     with torch.no_grad():
         packed = guards.surround(packed)
         packed[..., 64:] = torch.nan  # the half that is not x's
         x = packed[..., :64].transpose(1, 2) if transposed else packed[..., :64]
         table, bias = guards.surround(torch.randn(taps + 32, 64)), guards.surround(torch.randn(8))
-        out = mix.forward(x, table, bias, True)
+        out = launches.mix_forward(x, table, bias, True)
         gradients = [guards.surround(torch.randn(y.shape)) for y in out]
-        mix.backward(x, table, out[0], *gradients, True)
+        launches.mix_backward(x, table, out[0], *gradients, True)
     assert len(guards.buffers) == 3 + 5 + 5 + 3
     guards.check()
 

@@ -6,10 +6,11 @@ import logging
 
 import pytest
 import torch
+from kernel_guards import Guards
 from torch import Tensor
 
 from vil_mm.mlstm import mlstm
-from vil_mm.mlstm.triton import op, runtime
+from vil_mm.mlstm.triton import memory, op, runtime
 
 pytest.importorskip('triton')
 
@@ -64,7 +65,7 @@ def assert_as_good_as_the_definition(inputs: list[Tensor], **options) -> None:
     half = inputs[0].dtype != torch.float32
     floats = [x.detach().float().requires_grad_() for x in inputs]
     of_definition = errors(output_and_gradients(floats, backend='parallel', **shared), want)
-    # states are kept in bfloat16 for float16 too
+    # states are stored in bfloat16 for float16 too
     floor = 8 * torch.finfo(torch.bfloat16).eps if half else 1e-4
     # of one token, h is v but for its length: the other gradients cancel, down to the rounding of h
     counted = ('h', 'dv') if half and inputs[0].shape[1] == 1 else NAMES
@@ -109,7 +110,7 @@ def test_chunk_sizes(chunk_size: int) -> None:
 def test_scans_of_the_gates_in_several_steps(monkeypatch) -> None:
     from vil_mm.mlstm.triton import launches
 
-    monkeypatch.setattr(launches, 'GATES_A_STEP', 128)
+    monkeypatch.setattr(launches, 'GATES_PER_STEP', 128)
     for scale in (1.0, 5.0):
         inputs = make_inputs((1, 300, 1, 16), torch.float32, scale, scale)
         assert_as_good_as_the_definition(inputs, chunk_size=64)
@@ -158,7 +159,7 @@ def test_both_branches_of_the_normaliser_are_met() -> None:
     """Else the tests above would not see a wrong derivative of one of them."""
     inputs = make_inputs((1, 200, 2, 16), torch.float32)
     q, k, v, i, f = (x.detach().unsqueeze(1) for x in inputs)
-    _, b, m = torch.ops.vil_mm.mlstm(q, k, v, i, f, False, 64, 1e-6, True)
+    _, b, m = torch.ops.vil_mm.mlstm(q, k, v, i, f, False, 64, 1e-6, torch.float32)
     above = b.abs() > (-m).exp2()
     assert above.any()
     assert not above.all()
@@ -176,28 +177,17 @@ def test_states_in_either_dtype() -> None:
 
 
 def test_result_does_not_depend_on_what_was_in_memory(monkeypatch) -> None:
-    """New tensors full of NaN, inside larger ones of another mark: all written, nothing beside."""
+    """Kernels write every entry of the tensors that are allocated for them, and none beside."""
     inputs = make_inputs((1, 77, 1, 16), torch.float32)
     want = output_and_gradients(inputs, backend='triton', chunk_size=64)
-    guards, unguarded = [], Tensor.new_empty
+    from vil_mm.mlstm.triton import launches
 
-    def guarded(x: Tensor, *size, dtype: torch.dtype | None = None, **others) -> Tensor:
-        if others:  # the interpreter's own copies
-            return unguarded(x, *size, dtype=dtype, **others)
-        shape = torch.Size(size[0] if isinstance(size[0], (tuple, list)) else size)
-        buffer = x.new_full((shape.numel() + 512,), 12345.0, dtype=dtype or x.dtype)
-        guards.append((buffer, shape.numel()))
-        inner = buffer[256 : 256 + shape.numel()]
-        inner.fill_(float('nan'))
-        return inner.view(shape)
-
-    monkeypatch.setattr(Tensor, 'new_empty', guarded)
+    guards = Guards()
+    for module in (memory, launches):
+        monkeypatch.setattr(module, 'empty', guards.empty)
     got = output_and_gradients(inputs, backend='triton', chunk_size=64)
-    monkeypatch.undo()
-    assert len(guards) > 15
-    for buffer, size in guards:
-        assert (buffer[:256] == 12345).all()
-        assert (buffer[256 + size :] == 12345).all()
+    assert len(guards.buffers) > 15
+    guards.check()
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
 
@@ -213,9 +203,9 @@ def test_what_lies_beside_the_inputs_is_not_read() -> None:
 
 def test_operator_is_registered_as_pytorch_wants_it() -> None:
     q, k, v, i, f = (x.unsqueeze(1) for x in make_inputs((1, 40, 2, 16), torch.float32))
-    torch.library.opcheck(op.mlstm_op, (q, k, v, i, f, True, 64, 1e-6, True))
+    torch.library.opcheck(op.mlstm_op, (q, k, v, i, f, True, 64, 1e-6, torch.float32))
     q, k, v, i, f = (x.transpose(1, 2) for x in (q, k, v, i, f))
-    torch.library.opcheck(op.mlstm_op, (q, k, v, i, f, False, 64, 1e-6, True))
+    torch.library.opcheck(op.mlstm_op, (q, k, v, i, f, False, 64, 1e-6, torch.float32))
 
 
 def test_channels_that_are_no_neighbours_in_memory() -> None:
@@ -224,12 +214,12 @@ def test_channels_that_are_no_neighbours_in_memory() -> None:
     i, f = (torch.randn(1, 5, 3, 2, device=DEVICE) for _ in range(2))
     inputs = [x.requires_grad_() for x in (q, k, v, i, f)]
     utils = ('test_schema', 'test_autograd_registration', 'test_faketensor')
-    torch.library.opcheck(op.mlstm_op, (*inputs, False, 64, 1e-6, True), test_utils=utils)
-    h = torch.ops.vil_mm.mlstm(*inputs, False, 64, 1e-6, True)[0]
+    torch.library.opcheck(op.mlstm_op, (*inputs, False, 64, 1e-6, torch.float32), test_utils=utils)
+    h = torch.ops.vil_mm.mlstm(*inputs, False, 64, 1e-6, torch.float32)[0]
     gradients = torch.ops.vil_mm.mlstm_backward(
-        h, *inputs, h, *torch.zeros(2, 1, 2, 15, device=DEVICE), False, 1e-6, True
+        h, [*inputs, h, *torch.zeros(2, 1, 2, 15, device=DEVICE)], False, 1e-6, torch.float32
     )
-    assert all(x.stride() == op.empty_in_order(q).stride() for x in (h, *gradients[:3]))
+    assert all(x.stride() == memory.empty_grid(q).stride() for x in (h, *gradients[:3]))
     assert max(errors([h], [mlstm(*(x.double() for x in inputs), backend='parallel')])) < 1e-4
 
 
@@ -297,7 +287,7 @@ def test_what_is_not_supported_is_named(options: dict, width: int, words: str) -
 
 def test_other_dtypes_of_states_are_refused() -> None:
     inputs = make_inputs((1, 8, 1, 16), torch.float32)
-    with pytest.raises(ValueError, match='states are kept in'):
+    with pytest.raises(ValueError, match='states are stored in'):
         op.mlstm_fused(*inputs, state_dtype=torch.float16)
     huge = (
         torch.empty(1, device='meta')

@@ -1,4 +1,4 @@
-"""Kernels of head norm, skip and output gate. A program has one head and rows of tokens."""
+"""Kernels of head norm, skip and output gate. A program has one head and a tile of tokens."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import triton.language as tl
 
 @triton.jit
 def normalise(h, mask, width, eps):
-    """Rows of a head without their mean, divided by their deviation; and one over it, (N, 1)."""
+    """Rows of a head with mean 0 and deviation 1, and one over their deviation before, (N, 1)."""
     centred = tl.where(mask, h - (tl.sum(h, 1) / width)[:, None], 0.0)
     scale = tl.rsqrt(tl.sum(centred * centred, 1) / width + eps)[:, None]
     return centred * scale, scale
@@ -22,7 +22,7 @@ def forward(
     y_batch, y_row, y_column,
     TOKENS: tl.constexpr, PADDED: tl.constexpr,
 ):  # fmt: skip
-    """y for a tile of ``TOKENS`` tokens; ``PADDED`` is the power of two from ``width`` on."""
+    """y for a tile of ``TOKENS`` tokens; ``PADDED`` is the next power of two from ``width``."""
     image, head = (tl.program_id(0) // tiles).to(tl.int64), tl.program_id(1)
     t = (tl.program_id(0) % tiles) * TOKENS + tl.arange(0, TOKENS)
     row, column = t // columns, t % columns
@@ -62,9 +62,9 @@ def backward(
     own = tl.arange(0, PADDED)
     channel = head * width + own[None, :]
     in_head = (own < width)[None, :]
-    of_weight = tl.zeros([TOKENS, PADDED], tl.float32)
-    of_bias = tl.zeros([TOKENS, PADDED], tl.float32)
-    of_skip = tl.zeros([TOKENS, PADDED], tl.float32)
+    dweight = tl.zeros([TOKENS, PADDED], tl.float32)
+    dbias = tl.zeros([TOKENS, PADDED], tl.float32)
+    dskip = tl.zeros([TOKENS, PADDED], tl.float32)
     first = tl.program_id(0) * steps
     for step in range(first, tl.minimum(first + steps, all_steps)):
         image = (step // tiles).to(tl.int64)
@@ -81,8 +81,8 @@ def backward(
         dy_t = tl.load(dy + dy_at, mask=mask, other=0.0).to(tl.float32)
         n, scale = normalise(h_t, mask, width, eps)
         factor = 1 + tl.load(weight + channel, mask=in_head, other=0.0)
-        of_a = tl.load(skip + channel, mask=in_head, other=0.0)
-        u = n * factor + a_t * of_a
+        skip_c = tl.load(skip + channel, mask=in_head, other=0.0)
+        u = n * factor + a_t * skip_c
         if bias is not None:
             u += tl.load(bias + channel, mask=in_head, other=0.0)
         s = tl.sigmoid(z_t)
@@ -91,10 +91,10 @@ def backward(
         tl.store(dz + dz_at, dz_t.to(dz.dtype.element_ty), mask=mask)
         du = dy_t * z_t * s
         da_at = image * da_batch + (row * da_row + column * da_column)[:, None] + channel
-        tl.store(da + da_at, (du * of_a).to(da.dtype.element_ty), mask=mask)
-        of_weight += du * n
-        of_bias += du
-        of_skip += du * a_t
+        tl.store(da + da_at, (du * skip_c).to(da.dtype.element_ty), mask=mask)
+        dweight += du * n
+        dbias += du
+        dskip += du * a_t
         dn = du * factor
         mean = (tl.sum(dn, 1) / width)[:, None]
         along = (tl.sum(dn * n, 1) / width)[:, None]
@@ -104,6 +104,6 @@ def backward(
         tl.store(dh + dh_at, dh_t.to(dh.dtype.element_ty), mask=mask)
     channels = tl.num_programs(1) * width
     sums += tl.program_id(0).to(tl.int64) * 3 * channels + channel
-    tl.store(sums, tl.sum(of_weight, 0)[None, :], mask=in_head)
-    tl.store(sums + channels, tl.sum(of_bias, 0)[None, :], mask=in_head)
-    tl.store(sums + 2 * channels, tl.sum(of_skip, 0)[None, :], mask=in_head)
+    tl.store(sums, tl.sum(dweight, 0)[None, :], mask=in_head)
+    tl.store(sums + channels, tl.sum(dbias, 0)[None, :], mask=in_head)
+    tl.store(sums + 2 * channels, tl.sum(dskip, 0)[None, :], mask=in_head)

@@ -1,4 +1,4 @@
-"""A whole scan by Triton kernels: three operators. When it may run is decided here alone."""
+"""A whole scan by Triton kernels, in three operators. Only this module decides when it runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from vil_mm.mlstm import mlstm
 from vil_mm.mlstm.triton.runtime import unsupported_reason
 
 NUM_HEADS = 4
-# the classes whose weights alone the kernels know how to use
+# the classes whose weights the kernels use instead of calling the module
 CLASSES = {
     'conv': (TokenConv2d, CausalConv1d),
     'q_proj': (BlockDiagonalLinear,),
@@ -32,7 +32,7 @@ CLASSES = {
 
 
 def can_fuse(scan: nn.Module, x: Tensor) -> bool:
-    """Whether :func:`fused_scan` may run instead of a scan of x ``(B, Hg, Wg, E)``.
+    """Whether :func:`fused_scan` may replace a scan of x ``(B, Hg, Wg, E)``.
 
     Not if one of its modules was altered: then the modules are called, after one line in the log.
     """
@@ -46,7 +46,7 @@ def can_fuse(scan: nn.Module, x: Tensor) -> bool:
 
 
 def altered_module(scan: nn.Module) -> str | None:
-    """The first module of a scan that has to be called, and why, in words."""
+    """The first module of a scan that has to be called, and why, for a message."""
     for name, classes in CLASSES.items():
         reason = altered(getattr(scan, name), *classes)
         if reason:
@@ -55,7 +55,7 @@ def altered_module(scan: nn.Module) -> str | None:
 
 
 def fused_scan(scan: nn.Module, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
-    """What ``scan.by_rows`` computes, from the weights of its modules.
+    """The result of ``scan.by_rows``, from the weights of its modules.
 
     Args:
         scan: A :class:`vil_mm.layers.Scan` for which :func:`can_fuse`.

@@ -1,4 +1,4 @@
-"""What the kernels share: where tokens and their neighbours lie, and blocks of four channels."""
+"""What the kernels share: offsets of neighbouring tokens, and blocks of four channels."""
 
 from __future__ import annotations
 
@@ -85,10 +85,10 @@ def project_back(z, table, first: tl.constexpr, channels, channel):
 
 
 @triton.jit
-def two_parts(x, second, dtype: tl.constexpr):
-    """float32 as a sum of two numbers of ``dtype``: the first, or where ``second`` the rest.
+def split_hi_lo(x, low, dtype: tl.constexpr):
+    """float32 x as the sum of two numbers of ``dtype``: the high part, or the low where ``low``.
 
-    Two halves of 8 bits each hold what a gate needs; the second half of a float32 is zero.
+    Two bfloat16 of 8 bits each are precise enough for a gate. The low part of a float32 is zero.
     """
-    near = x.to(dtype).to(tl.float32)
-    return tl.where(second, x - near, near)
+    high = x.to(dtype).to(tl.float32)
+    return tl.where(low, x - high, high)

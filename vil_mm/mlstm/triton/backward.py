@@ -5,15 +5,15 @@ With W'_ts = (q_t . k_s) P_ts (no 1/sqrt(DH)), P_ts the weight of token s for to
     r_t  = 1 / (sqrt(DH) N_t)
     d_t  = -sign(b_t) (dh_t . h_t) r_t where |b_t| is the normaliser, 0 where exp(-m_t) is
 
-the derivatives are (spec of the chunkwise form in :mod:`vil_mm.mlstm.chunkwise`)::
+the derivatives are (derived in :mod:`vil_mm.mlstm.chunkwise`)::
 
     dS_ts = (r_t dh_t . v_s + d_t) P_ts
     dq_t  = sum_s dS_ts k_s           + alpha_t (C (r_t dh_t) + d_t n)
     dk_s  = sum_t dS_ts q_t           + omega_s (dC v_s + dn)
     dv_s  = sum_t W'_ts r_t dh_t      + omega_s dC^T k_s
 
-C, n is the state that the chunk receives, dC, dn the derivative by the one it passes on. All paths
-through the stabiliser m together leave dm_t = -(dh_t . h_t) eps / N_t; see the kernels of gates.
+C, n is the state that the chunk receives; dC, dn is the derivative by the state that it passes on.
+All paths through the stabiliser m add up to dm_t = -(dh_t . h_t) eps / N_t; see ``gates.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from vil_mm.mlstm.triton.common import dot, place
+from vil_mm.mlstm.triton.common import dot, token_offset
 
 
 @triton.jit
@@ -33,9 +33,9 @@ def prepare_rows(
     REVERSE: tl.constexpr, CHUNK: tl.constexpr, BLOCK: tl.constexpr, WIDTH: tl.constexpr,
     PADDED: tl.constexpr,
 ):  # fmt: skip
-    """r, d and dm of ``BLOCK`` tokens, and with alpha the weights of q dh^T and q in dC and dn.
+    """r, d and dm of ``BLOCK`` tokens, and the weights of q dh^T in dC and of q in dn.
 
-    All (B, NH, S) float32 in reading order.
+    All are (B, NH, S) float32 in reading order.
     """
     pair = tl.program_id(1)
     image, head = pair // heads, pair % heads
@@ -46,8 +46,8 @@ def prepare_rows(
     channel = tl.arange(0, PADDED)
     inside = t < length
     mask = inside[:, None] & (channel < WIDTH)[None, :]
-    dh_at = place(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
-    h_at = place(t, length, columns, h_row, h_column, REVERSE)[:, None] + channel[None, :]
+    dh_at = token_offset(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
+    h_at = token_offset(t, length, columns, h_row, h_column, REVERSE)[:, None] + channel[None, :]
     dh_t = tl.load(dh + dh_at, mask=mask, other=0.0).to(tl.float32)
     dh_h = tl.sum(dh_t * tl.load(h + h_at, mask=mask, other=0.0).to(tl.float32), 1)
 
@@ -69,33 +69,32 @@ def prepare_rows(
 
 @triton.jit
 def value_gradients(
-    q, k, v, dh, read, written, m, r, dC, dv,
+    q, k, dh, read, written, r, dC, dv,
     length, heads, columns, num_chunks,
     q_batch, q_row, q_column, q_head,
     k_batch, k_row, k_column, k_head,
-    v_batch, v_row, v_column, v_head,
     dh_batch, dh_row, dh_column, dh_head,
-    out_batch, out_row, out_column, out_head,
+    dv_batch, dv_row, dv_column, dv_head,
     REVERSE: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
     HAS_STATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dv of one chunk. The chunk is one tile: its products of pairs of tokens are made once."""
+    """dv of one chunk, which is one tile: each product of two of its tokens is computed once."""
     c, pair = tl.program_id(0), tl.program_id(1)
     image, head = pair // heads, pair % heads
     q += image.to(tl.int64) * q_batch + head * q_head
     k += image.to(tl.int64) * k_batch + head * k_head
     dh += image.to(tl.int64) * dh_batch + head * dh_head
-    dv += image.to(tl.int64) * out_batch + head * out_head
+    dv += image.to(tl.int64) * dv_batch + head * dv_head
     row = pair.to(tl.int64) * length
     t = c * CHUNK + tl.arange(0, CHUNK)
     inside = t < length
     mask = inside[:, None]
     channel = tl.arange(0, TILE)
-    q_at = place(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
-    k_t = place(t, length, columns, k_row, k_column, REVERSE)
+    q_at = token_offset(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
+    k_t = token_offset(t, length, columns, k_row, k_column, REVERSE)
     k_at = k_t[:, None] + channel[None, :]
-    dh_at = place(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
-    out_at = place(t, length, columns, out_row, out_column, REVERSE)[:, None] + channel[None, :]
+    dh_at = token_offset(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
+    dv_at = token_offset(t, length, columns, dv_row, dv_column, REVERSE)[:, None] + channel[None, :]
     read_t = tl.load(read + row + t, mask=inside, other=float('-inf'))
     written_t = tl.load(written + row + t, mask=inside, other=float('-inf'))
     r_t = tl.load(r + row + t, mask=inside, other=0.0)
@@ -105,8 +104,8 @@ def value_gradients(
         q_i = tl.load(q + i * TILE + q_at, mask=mask, other=0.0)
         k_i = tl.load(k + i * TILE + k_t[None, :] + channel[:, None], inside[None, :], other=0.0)
         S = dot(q_i, k_i, S, PRECISION)
-    seen = t[:, None] >= t[None, :]
-    P = tl.where(seen, tl.exp2(read_t[:, None] + written_t[None, :]), 0.0)
+    causal = t[:, None] >= t[None, :]
+    P = tl.where(causal, tl.exp2(read_t[:, None] + written_t[None, :]), 0.0)
     W = tl.trans((S * P * r_t[:, None]).to(dh.dtype.element_ty))
     if HAS_STATE:
         last = c * CHUNK + CHUNK - 1
@@ -124,7 +123,7 @@ def value_gradients(
             dv_j *= omega[:, None]
         dh_j = tl.load(dh + j * TILE + dh_at, mask=mask, other=0.0)
         dv_j = dot(W, dh_j, dv_j, PRECISION)
-        tl.store(dv + j * TILE + out_at, dv_j.to(dv.dtype.element_ty), mask=mask)
+        tl.store(dv + j * TILE + dv_at, dv_j.to(dv.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -135,28 +134,29 @@ def query_key_gradients(
     k_batch, k_row, k_column, k_head,
     v_batch, v_row, v_column, v_head,
     dh_batch, dh_row, dh_column, dh_head,
-    out_batch, out_row, out_column, out_head,
+    dq_batch, dq_row, dq_column, dq_head,
     REVERSE: tl.constexpr, CHUNK: tl.constexpr, WIDTH: tl.constexpr, TILE: tl.constexpr,
     HAS_STATE: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """dq and dk of one chunk, with q . dq and k . dk of each token for the gates."""
+    """dq and dk (of equal strides) of one chunk, and q . dq and k . dk per token for the gates."""
     c, pair = tl.program_id(0), tl.program_id(1)
     image, head = pair // heads, pair % heads
     q += image.to(tl.int64) * q_batch + head * q_head
     k += image.to(tl.int64) * k_batch + head * k_head
     v += image.to(tl.int64) * v_batch + head * v_head
     dh += image.to(tl.int64) * dh_batch + head * dh_head
-    out = image.to(tl.int64) * out_batch + head * out_head
+    dq += image.to(tl.int64) * dq_batch + head * dq_head
+    dk += image.to(tl.int64) * dq_batch + head * dq_head
     row = pair.to(tl.int64) * length
     t = c * CHUNK + tl.arange(0, CHUNK)
     inside = t < length
     mask = inside[:, None]
     channel = tl.arange(0, TILE)
-    q_at = place(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
-    k_at = place(t, length, columns, k_row, k_column, REVERSE)[:, None] + channel[None, :]
-    v_t = place(t, length, columns, v_row, v_column, REVERSE)
-    dh_at = place(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
-    out_at = place(t, length, columns, out_row, out_column, REVERSE)[:, None] + channel[None, :]
+    q_at = token_offset(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
+    k_at = token_offset(t, length, columns, k_row, k_column, REVERSE)[:, None] + channel[None, :]
+    v_t = token_offset(t, length, columns, v_row, v_column, REVERSE)
+    dh_at = token_offset(t, length, columns, dh_row, dh_column, REVERSE)[:, None] + channel[None, :]
+    dq_at = token_offset(t, length, columns, dq_row, dq_column, REVERSE)[:, None] + channel[None, :]
     read_t = tl.load(read + row + t, mask=inside, other=float('-inf'))
     written_t = tl.load(written + row + t, mask=inside, other=float('-inf'))
     r_t = tl.load(r + row + t, mask=inside, other=0.0)
@@ -167,8 +167,8 @@ def query_key_gradients(
         dh_i = tl.load(dh + i * TILE + dh_at, mask=mask, other=0.0)
         v_i = tl.load(v + i * TILE + v_t[None, :] + channel[:, None], inside[None, :], other=0.0)
         G = dot(dh_i, v_i, G, PRECISION)
-    seen = t[:, None] >= t[None, :]
-    P = tl.where(seen, tl.exp2(read_t[:, None] + written_t[None, :]), 0.0)
+    causal = t[:, None] >= t[None, :]
+    P = tl.where(causal, tl.exp2(read_t[:, None] + written_t[None, :]), 0.0)
     dS = ((G * r_t[:, None] + d_t[:, None]) * P).to(k.dtype.element_ty)
     if HAS_STATE:
         last = c * CHUNK + CHUNK - 1
@@ -192,7 +192,7 @@ def query_key_gradients(
         dq_j = dot(dS, k_j, dq_j, PRECISION)
         q_j = tl.load(q + j * TILE + q_at, mask=mask, other=0.0)
         rows += tl.sum(dq_j * q_j.to(tl.float32), 1)
-        tl.store(dq + out + j * TILE + out_at, dq_j.to(dq.dtype.element_ty), mask=mask)
+        tl.store(dq + j * TILE + dq_at, dq_j.to(dq.dtype.element_ty), mask=mask)
     tl.store(row_sum + row + t, rows, mask=inside)
 
     dS = tl.trans(dS)
@@ -211,5 +211,5 @@ def query_key_gradients(
         dk_j = dot(dS, q_j, dk_j, PRECISION)
         k_j = tl.load(k + j * TILE + k_at, mask=mask, other=0.0)
         sums += tl.sum(dk_j * k_j.to(tl.float32), 1)
-        tl.store(dk + out + j * TILE + out_at, dk_j.to(dk.dtype.element_ty), mask=mask)
+        tl.store(dk + j * TILE + dq_at, dk_j.to(dk.dtype.element_ty), mask=mask)
     tl.store(column_sum + row + t, sums, mask=inside)

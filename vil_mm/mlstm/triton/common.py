@@ -1,4 +1,4 @@
-"""What the kernels share: the way through the sequence, matrix products, sizes of tiles."""
+"""What the kernels share: offsets of tokens in reading order, and matrix products."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ INTERPRETED = tl.constexpr(runtime.INTERPRETED)
 
 
 @triton.jit
-def place(t, length, columns, stride_row, stride_column, REVERSE: tl.constexpr):
-    """Offset of the token read as number ``t``, in a grid of ``columns`` tokens a row."""
+def token_offset(t, length, columns, stride_row, stride_column, REVERSE: tl.constexpr):
+    """Offset of the ``t``-th token in reading order, in a grid of ``columns`` columns."""
     position = length - 1 - t if REVERSE else t
     return (position // columns) * stride_row + (position % columns) * stride_column
 

@@ -1,11 +1,11 @@
-"""Forward kernels: the states that chunks receive, and the outputs."""
+"""Forward kernels: the states that chunks receive, and h."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from vil_mm.mlstm.triton.common import dot, place
+from vil_mm.mlstm.triton.common import dot, token_offset
 
 
 @triton.jit
@@ -19,24 +19,28 @@ def states(
 ):  # fmt: skip
     """C_c = sum_t weight_t x_t y_t^T and n_c = sum_t weight_sum_t x_t over the chunks before c.
 
-    Each chunk multiplies what came before by its decay. With ``BACKWARD`` it is the sum over the
-    chunks after c instead: the derivative by the state that chunk c passes on. ``weight`` and
-    ``weight_sum`` come as (B, NH, S) float32: in the forward direction the exponent `written`, to
-    which the decay to the chunk's end is added; backward the factors themselves.
+    Each chunk multiplies the sum so far by its decay. With ``BACKWARD``, the sums are over chunks
+    after c: derivatives by the state that chunk c passes on. ``weight`` and ``weight_sum`` are
+    (B, NH, S) float32: forward the exponents `written`, to which the decay to the chunk's end is
+    added; backward the factors themselves.
 
-    One program for X rows and Y columns of the states of an image and head.
+    One program computes X rows and Y columns of the states of an image and head.
     C: (B, NH, chunks, WIDTH, WIDTH), n: (B, NH, chunks, WIDTH) float32.
     """
     pair = tl.program_id(0)
     image, head = pair // heads, pair % heads
-    of_x = tl.program_id(1) * X + tl.arange(0, X)
-    of_y = tl.program_id(2) * Y + tl.arange(0, Y)
-    in_x, in_y = of_x < WIDTH, of_y < WIDTH
+    x_channel = tl.program_id(1) * X + tl.arange(0, X)
+    y_channel = tl.program_id(2) * Y + tl.arange(0, Y)
+    in_x, in_y = x_channel < WIDTH, y_channel < WIDTH
     x += image.to(tl.int64) * x_batch + head * x_head
     y += image.to(tl.int64) * y_batch + head * y_head
     row = pair.to(tl.int64) * length
-    C += pair.to(tl.int64) * num_chunks * WIDTH * WIDTH + of_x[:, None] * WIDTH + of_y[None, :]
-    n += pair.to(tl.int64) * num_chunks * WIDTH + of_x
+    C += (
+        pair.to(tl.int64) * num_chunks * WIDTH * WIDTH
+        + x_channel[:, None] * WIDTH
+        + y_channel[None, :]
+    )
+    n += pair.to(tl.int64) * num_chunks * WIDTH + x_channel
     C_mask = in_x[:, None] & in_y[None, :]
     total = tl.zeros([X, Y], tl.float32)
     total_n = tl.zeros([X], tl.float32)
@@ -56,10 +60,14 @@ def states(
             total_n *= remains
         t = step * BLOCK + tl.arange(0, BLOCK)
         inside = t < length
-        x_at = place(t, length, columns, x_row, x_column, REVERSE)
-        y_at = place(t, length, columns, y_row, y_column, REVERSE)
-        x_t = tl.load(x + of_x[:, None] + x_at[None, :], in_x[:, None] & inside[None, :], other=0.0)
-        y_t = tl.load(y + y_at[:, None] + of_y[None, :], inside[:, None] & in_y[None, :], other=0.0)
+        x_at = token_offset(t, length, columns, x_row, x_column, REVERSE)
+        y_at = token_offset(t, length, columns, y_row, y_column, REVERSE)
+        x_t = tl.load(
+            x + x_channel[:, None] + x_at[None, :], in_x[:, None] & inside[None, :], other=0.0
+        )
+        y_t = tl.load(
+            y + y_at[:, None] + y_channel[None, :], inside[:, None] & in_y[None, :], other=0.0
+        )
         if BACKWARD:
             w = tl.load(weight + row + t, mask=inside, other=0.0)
             w_sum = tl.load(weight_sum + row + t, mask=inside, other=0.0)
@@ -85,8 +93,8 @@ def outputs(
 ):  # fmt: skip
     """h and b for ``ROWS`` tokens and ``OWN`` tiles of ``TILE`` channels of v.
 
-    Runs over the keys of the tokens' own chunk, ``KEYS`` at a time; what lies before the chunk is
-    in the state C, n that it receives. b: (B, NH, S) float32, the signed normaliser.
+    Loops over the keys of the tokens' own chunk, ``KEYS`` at a time. All tokens before it are in
+    the state C, n. b: (B, NH, S) float32, the signed normaliser.
     """
     TILES: tl.constexpr = WIDTH // TILE
     pair = tl.program_id(2)
@@ -103,7 +111,7 @@ def outputs(
     t = first + tl.arange(0, ROWS)
     t_in = t < length
     channel = tl.arange(0, TILE)
-    q_at = place(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
+    q_at = token_offset(t, length, columns, q_row, q_column, REVERSE)[:, None] + channel[None, :]
     read_t = tl.load(read + row + t, mask=t_in, other=float('-inf'))
     m_t = tl.load(m + row + t, mask=t_in, other=0.0)
     b_t = tl.zeros([ROWS], tl.float32)
@@ -111,7 +119,7 @@ def outputs(
     for _ in tl.static_range(OWN):
         u = u + (tl.zeros([ROWS, TILE], tl.float32),)
 
-    # 1. what the state of the chunk's beginning answers to q
+    # 1. what q reads from the state
     if HAS_STATE:
         m_in = tl.load(m + row + c * CHUNK - 1, mask=c > 0, other=float('-inf'))
         alpha = tl.exp2(read_t + m_in)
@@ -133,7 +141,7 @@ def outputs(
             u_next = u_next + (u[j] * (scale * alpha)[:, None],)
         u = u_next
 
-    # 2. the tokens of the chunk
+    # 2. what it reads from the tokens of the chunk
     if KEEP_Q:
         q_t = ()
         for part in tl.static_range(TILES):
@@ -141,8 +149,12 @@ def outputs(
     for start in range(c * CHUNK, tl.minimum(first + ROWS, length), KEYS):
         s = start + tl.arange(0, KEYS)
         s_in = s < length
-        k_at = place(s, length, columns, k_row, k_column, REVERSE)[None, :] + channel[:, None]
-        v_at = place(s, length, columns, v_row, v_column, REVERSE)[:, None] + channel[None, :]
+        k_at = (
+            token_offset(s, length, columns, k_row, k_column, REVERSE)[None, :] + channel[:, None]
+        )
+        v_at = (
+            token_offset(s, length, columns, v_row, v_column, REVERSE)[:, None] + channel[None, :]
+        )
         W = tl.zeros([ROWS, KEYS], tl.float32)
         if KEEP_Q:
             for part in tl.static_range(TILES):
@@ -154,8 +166,8 @@ def outputs(
                 k_i = tl.load(k + i * TILE + k_at, mask=s_in[None, :], other=0.0)
                 W = dot(q_i, k_i, W, PRECISION)
         written_s = tl.load(written + row + s, mask=s_in, other=float('-inf'))
-        seen = t[:, None] >= s[None, :]
-        W *= tl.where(seen, tl.exp2(read_t[:, None] + written_s[None, :]), 0.0)
+        causal = t[:, None] >= s[None, :]
+        W *= tl.where(causal, tl.exp2(read_t[:, None] + written_s[None, :]), 0.0)
         b_t += tl.sum(W, 1)
         W_s = (W * scale).to(v.dtype.element_ty)
         u_next = ()
@@ -170,7 +182,7 @@ def outputs(
     N = tl.maximum(tl.abs(b_t), floor) + eps
     if tl.program_id(1) == 0:
         tl.store(b + row + t, b_t, mask=t_in)
-    h_at = place(t, length, columns, h_row, h_column, REVERSE)[:, None] + channel[None, :]
+    h_at = token_offset(t, length, columns, h_row, h_column, REVERSE)[:, None] + channel[None, :]
     for j in tl.static_range(OWN):
         h_j = u[j] / N[:, None]
         tl.store(h + j * TILE + h_at, h_j.to(h.dtype.element_ty), mask=t_in[:, None])

@@ -3,177 +3,191 @@
 from __future__ import annotations
 
 import contextlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import triton
 from torch import Tensor
 
-from vil_mm.mlstm.cost import choose_fused_chunk
+from vil_mm.mlstm.roofline import choose_triton_chunk
 from vil_mm.mlstm.triton.backward import prepare_rows, query_key_gradients, value_gradients
 from vil_mm.mlstm.triton.forward import outputs, states
 from vil_mm.mlstm.triton.gates import gate_gradients, prepare_gates
-from vil_mm.mlstm.triton.runtime import (
-    SHARED_MEMORY,
-    Config,
-    empty_in_order,
-    launch,
-    shared_memory,
-)
+from vil_mm.mlstm.triton.memory import empty, empty_grid, readable
+from vil_mm.mlstm.triton.runtime import SHARED_MEMORY, CompileOptions, launch, shared_memory
 
-# Entries of the gates that one step of their scans holds: eight a thread.
-GATES_A_STEP = 2048
+GATES_PER_STEP = 2048  # tokens in one step of a scan over the gates: eight per thread
+ROWS_PER_BLOCK = 32
+
+# Arguments that several kernels share; each kernel takes those that it names.
+Arguments = dict[str, Any]
 
 
 def forward(
-    q, k, v, igate, fgate, reverse: bool, chunk_size: int, eps: float, float32_states: bool
+    q, k, v, igate, fgate, reverse: bool, chunk_size: int, eps: float, state_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """h, b, m; see :func:`vil_mm.mlstm.triton.op.mlstm_op`. ``chunk_size`` 0 chooses."""
-    h = empty_in_order(q)
-    q, k, v = (_dense_channels(x) for x in (q, k, v))
+    """h, b, m of :func:`vil_mm.mlstm.triton.op.mlstm_op`; ``chunk_size`` 0 chooses."""
+    h = empty_grid(q)
+    q, k, v = (readable(x) for x in (q, k, v))
     batch, rows, columns, heads, width = q.shape
     length = rows * columns
-    chunk = chunk_size or choose_fused_chunk(length, heads, width, q.element_size())
-    m = q.new_empty((batch, heads, length), dtype=torch.float32)
-    read, written = _exponents(igate, fgate, m, chunk, reverse)
+    chunk = chunk_size or choose_triton_chunk(length, heads, width, q.element_size())
+    shared = _sizes(q, chunk, reverse)
+    m, b = (empty((batch, heads, length), q, torch.float32) for _ in range(2))
+    shared |= _prepare_gates(shared, igate, fgate, m)
     C, n = None, None
     if length > chunk:
-        C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
-    b = m.new_empty(m.shape)
-    tiles = _output_tiles(q, chunk, float32_states)
+        written = shared['written']
+        C, n = _states(shared, k, v, written, written, state_dtype)
+    tiles = _output_tiles(q, chunk, state_dtype)
     launch(
         outputs,
-        (_blocks(length, tiles.rows), width // (tiles.own * tiles.tile), batch * heads),
-        tiles.configs,
-        q=q, k=k, v=v, read=read, written=written, m=m, C=C, n=n, h=h, b=b,
-        length=length, heads=heads, columns=columns, num_chunks=_blocks(length, chunk),
-        scale=width**-0.5, eps=eps, **_strides(q=q, k=k, v=v, h=h),
-        REVERSE=reverse, CHUNK=chunk, ROWS=tiles.rows, KEYS=tiles.keys, WIDTH=width,
-        TILE=tiles.tile, OWN=tiles.own, KEEP_Q=q.element_size() == 2, HAS_STATE=C is not None,
-        PRECISION=_precision(q),
+        (triton.cdiv(length, tiles.rows), width // (tiles.own * tiles.tile), batch * heads),
+        tiles.options,
+        **shared, q=q, k=k, v=v, C=C, n=n, h=h, b=b, eps=eps,
+        ROWS=tiles.rows, KEYS=tiles.keys, TILE=tiles.tile, OWN=tiles.own,
+        KEEP_Q=q.element_size() == 2, HAS_STATE=C is not None,
     )  # fmt: skip
     return h, b, m
 
 
 def backward(
-    dh, q, k, v, igate, fgate, h, b, m, reverse: bool, eps: float, float32_states: bool
+    dh, q, k, v, igate, fgate, h, b, m, reverse: bool, eps: float, state_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """dq, dk, dv, digate, dfgate; see :func:`vil_mm.mlstm.triton.op.mlstm_backward_op`."""
-    dq, dk, dv = (empty_in_order(q) for _ in range(3))
-    dh, q, k, v, h = (_dense_channels(x) for x in (dh, q, k, v, h))
-    batch, rows, columns, heads, width = q.shape
-    length = rows * columns
+    """dq, dk, dv, digate, dfgate of :func:`vil_mm.mlstm.triton.op.mlstm_backward_op`."""
+    dq, dk, dv = (empty_grid(q) for _ in range(3))
+    dh, q, k, v, h = (readable(x) for x in (dh, q, k, v, h))
+    length = m.shape[-1]
     chunk = _gradient_chunk(q, length)
-    sizes = {'length': length, 'heads': heads, 'columns': columns}
-    record = m.new_empty(m.shape)
-    read, written = _exponents(igate, fgate, m, chunk, reverse, record)
-    r, d, dm, weight, weight_sum = (m.new_empty(m.shape) for _ in range(5))
-    block = 32
-    launch(
-        prepare_rows,
-        (_blocks(length, block), batch * heads),
-        (Config(4),),
-        dh=dh, h=h, b=b, m=m, read=read, r=r, d=d, dm=dm, weight=weight, weight_sum=weight_sum,
-        **sizes, scale=width**-0.5, eps=eps, **_strides(dh=dh, h=h),
-        REVERSE=reverse, CHUNK=chunk, BLOCK=block, WIDTH=width, PADDED=_power_of_two(width),
-    )  # fmt: skip
-
-    C, n, dC, dn = None, None, None, None
+    shared = _sizes(q, chunk, reverse)
+    shared |= _prepare_gates(shared, igate, fgate, m, is_argmax=empty(m.shape, m))
+    shared |= _prepare_rows(shared, dh, h, b, eps)
     if length > chunk:
-        C, n = _states(k, v, written, written, read, m, chunk, reverse, False, float32_states)
-        dC, dn = _states(q, dh, weight, weight_sum, read, m, chunk, reverse, True, float32_states)
-    row_sum, column_sum = m.new_empty(m.shape), m.new_empty(m.shape)
-    grid = (_blocks(length, chunk), batch * heads)
-    configs = tuple(Config(8 if chunk == 128 else 4, stages) for stages in (2, 3))
-    common = dict(
-        q=q, k=k, v=v, dh=dh, read=read, written=written, m=m, r=r, dC=dC,
-        **sizes, num_chunks=_blocks(length, chunk),
-        **_strides(q=q, k=k, v=v, dh=dh, out=dq),
-        REVERSE=reverse, CHUNK=chunk, WIDTH=width, TILE=_tile_width(q, float32_states),
-        HAS_STATE=C is not None, PRECISION=_precision(q),
-    )  # fmt: skip
-    launch(value_gradients, grid, configs, dv=dv, **common)
-    launch(
-        query_key_gradients, grid, configs,
-        d=d, C=C, n=n, dn=dn, dq=dq, dk=dk, row_sum=row_sum, column_sum=column_sum, **common,
-    )  # fmt: skip
-
-    digate, dfgate = empty_in_order(igate), empty_in_order(fgate)
-    launch(
-        gate_gradients,
-        (batch * heads,),
-        (Config(8),),
-        row_sum=row_sum, column_sum=column_sum, dm=dm, record=record,
-        fgate=fgate, digate=digate, dfgate=dfgate, **sizes,
-        **_strides(f=fgate, di=digate, df=dfgate), REVERSE=reverse, BLOCK=GATES_A_STEP,
-    )  # fmt: skip
-    return dq, dk, dv, digate, dfgate
+        written = shared['written']
+        C, n = _states(shared, k, v, written, written, state_dtype)
+        dC, dn = _states(
+            shared, q, dh, shared['weight'], shared['weight_sum'], state_dtype, backward=True
+        )
+    else:
+        C, n, dC, dn = None, None, None, None
+    row_sum, column_sum = empty(m.shape, m), empty(m.shape, m)
+    grid = (triton.cdiv(length, chunk), m.shape[0] * m.shape[1])
+    options = tuple(CompileOptions(8 if chunk == 128 else 4, stages) for stages in (2, 3))
+    shared |= {'q': q, 'k': k, 'v': v, 'dh': dh, 'C': C, 'n': n, 'dC': dC, 'dn': dn}
+    shared |= {'TILE': _tile_width(q, state_dtype), 'HAS_STATE': C is not None}
+    launch(value_gradients, grid, options, **shared, dv=dv)
+    shared |= {'row_sum': row_sum, 'column_sum': column_sum}
+    launch(query_key_gradients, grid, options, **shared, dq=dq, dk=dk)
+    return dq, dk, dv, *_gate_gradients(shared, igate, fgate)
 
 
-def _exponents(
-    igate, fgate, m, chunk: int, reverse: bool, record: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """The exponents read and written; fills m or, where ``record`` is asked for, that from m."""
-    read, written = m.new_empty(m.shape), m.new_empty(m.shape)
-    batch, heads, length = m.shape
-    chunks = min(max(GATES_A_STEP // chunk, 1), _power_of_two(_blocks(length, chunk)))
+def _sizes(q: Tensor, chunk: int, reverse: bool) -> Arguments:
+    _, rows, columns, heads, width = q.shape
+    length = rows * columns
+    return {
+        'length': length,
+        'heads': heads,
+        'columns': columns,
+        'num_chunks': triton.cdiv(length, chunk),
+        'scale': width**-0.5,
+        'REVERSE': reverse,
+        'CHUNK': chunk,
+        'WIDTH': width,
+        'PRECISION': _precision(q),
+    }
+
+
+def _prepare_gates(
+    shared: Arguments, igate, fgate, m: Tensor, is_argmax: Tensor | None = None
+) -> Arguments:
+    """The exponents; fills m or, if ``is_argmax`` is given, fills that and reads m."""
+    gates = {'m': m, 'read': empty(m.shape, m), 'written': empty(m.shape, m)}
+    gates |= {'is_argmax': is_argmax}
+    most = max(GATES_PER_STEP // shared['CHUNK'], 1)
     launch(
         prepare_gates,
-        (batch * heads,),
-        (Config(8),),
-        igate=igate, fgate=fgate, m=m, read=read, written=written, record=record,
-        length=length, heads=heads, columns=igate.shape[2], **_strides(i=igate, f=fgate),
-        REVERSE=reverse, CHUNK=chunk, CHUNKS=chunks, GIVEN_M=record is not None,
+        (m.shape[0] * m.shape[1],),
+        (CompileOptions(8),),
+        **shared, **gates, igate=igate, fgate=fgate,
+        CHUNKS=min(most, triton.next_power_of_2(shared['num_chunks'])),
+        GIVEN_M=is_argmax is not None,
     )  # fmt: skip
-    return read, written
+    return gates
+
+
+def _prepare_rows(shared: Arguments, dh: Tensor, h: Tensor, b: Tensor, eps: float) -> Arguments:
+    names = ('r', 'd', 'dm', 'weight', 'weight_sum')
+    rows = {name: empty(b.shape, b) for name in names}
+    launch(
+        prepare_rows,
+        (triton.cdiv(shared['length'], ROWS_PER_BLOCK), b.shape[0] * b.shape[1]),
+        (CompileOptions(4),),
+        **shared, **rows, dh=dh, h=h, b=b, eps=eps,
+        BLOCK=ROWS_PER_BLOCK, PADDED=triton.next_power_of_2(shared['WIDTH']),
+    )  # fmt: skip
+    return rows
 
 
 def _states(
-    x, y, weight, weight_sum, read, m, chunk: int, reverse: bool, backward: bool, float32: bool
+    shared: Arguments,
+    x: Tensor,
+    y: Tensor,
+    weight: Tensor,
+    weight_sum: Tensor,
+    dtype: torch.dtype,
+    backward: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """C and n that each chunk receives, or backward dC and dn that each is asked for."""
-    batch, _, columns, heads, width = x.shape
-    length = m.shape[-1]
-    chunks = _blocks(length, chunk)
-    dtype = torch.float32 if float32 else torch.bfloat16
-    C = x.new_empty((batch, heads, chunks, width, width), dtype=dtype)
-    n = x.new_empty((batch, heads, chunks, width), dtype=torch.float32)
+    """C and n that each chunk receives, or backward dC and dn by those that it passes on."""
+    batch, _, _, heads, width = x.shape
+    chunks = shared['num_chunks']
+    C = empty((batch, heads, chunks, width, width), x, dtype)
+    n = empty((batch, heads, chunks, width), x, torch.float32)
     y_size = min(_power_of_two_in(width), 64 if _hopper_half(x) else 32)
     x_size = 128 if _hopper_half(x) and width % 128 == 0 else y_size
     launch(
         states,
         (batch * heads, width // x_size, width // y_size),
-        (Config(4, 3),),
-        x=x, y=y, weight=weight, weight_sum=weight_sum, read=read, m=m, C=C, n=n,
-        length=length, heads=heads, columns=columns, num_chunks=chunks, **_strides(x=x, y=y),
-        REVERSE=reverse, BACKWARD=backward, CHUNK=chunk,
-        BLOCK=min(chunk, 64 if x.element_size() == 2 else 32),
-        WIDTH=width, X=x_size, Y=y_size, PRECISION=_precision(x),
+        (CompileOptions(4, 3),),
+        **shared | {'weight': weight, 'weight_sum': weight_sum}, x=x, y=y, C=C, n=n,
+        BACKWARD=backward, BLOCK=min(shared['CHUNK'], 64 if x.element_size() == 2 else 32),
+        X=x_size, Y=y_size,
     )  # fmt: skip
     return C, n
 
 
+def _gate_gradients(shared: Arguments, igate: Tensor, fgate: Tensor) -> tuple[Tensor, Tensor]:
+    digate, dfgate = empty_grid(igate), empty_grid(fgate)
+    launch(
+        gate_gradients,
+        (igate.shape[0] * igate.shape[-1],),
+        (CompileOptions(8),),
+        **shared, fgate=fgate, digate=digate, dfgate=dfgate, BLOCK=GATES_PER_STEP,
+    )  # fmt: skip
+    return digate, dfgate
+
+
 class OutputTiles(NamedTuple):
-    """How `outputs` is cut: tokens, keys at a time, channels of a tile, tiles of v a program."""
+    """How `outputs` is cut: tokens, keys per step, channels per tile, tiles of v per program."""
 
     rows: int
     keys: int
     tile: int
     own: int
-    configs: tuple[Config, ...]
+    options: tuple[CompileOptions, ...]
 
 
-def _output_tiles(q: Tensor, chunk: int, float32_states: bool) -> OutputTiles:
-    """What fits: q stays in shared memory beside two stages of keys and values, sums in registers.
+def _output_tiles(q: Tensor, chunk: int, state_dtype: torch.dtype) -> OutputTiles:
+    """The largest tiles that fit: q and two stages of k and v in shared memory, sums in registers.
 
-    128 rows on 8 warps, as Hopper's matrix instructions want, where that fits; else 64, then fewer
-    keys. Sums take 192 channels of a row, or 96 where rows are 64 (so are those before Hopper). A
-    product of float32 is made of three and needs registers for their parts: 32 rows and channels.
-    Where a third stage fits, it is measured whether it pays.
+    Hopper's matrix instructions want 128 rows on 8 warps; if those do not fit, 64 rows, then fewer
+    keys. Sums take up to 192 channels per row on Hopper, 96 before. A float32 product consists of
+    three and needs registers for their parts: 32 rows, 32 channels. A third stage, where it fits,
+    is tried by timing.
     """
-    width, size, tile = q.shape[-1], q.element_size(), _tile_width(q, float32_states)
+    width, size, tile = q.shape[-1], q.element_size(), _tile_width(q, state_dtype)
     if size == 4:
-        return OutputTiles(32, 32, tile, _own_tiles(width, tile, 32), (Config(4),))
-    own = _own_tiles(width, tile, 192 if _hopper_half(q) and not float32_states else 96)
+        return OutputTiles(32, 32, tile, _own_tiles(width, tile, 32), (CompileOptions(4),))
+    own = _own_tiles(width, tile, 192 if _hopper_half(q) and state_dtype != torch.float32 else 96)
     for rows, keys in ((128, 64), (128, 32), (64, 64), (64, 32), (64, 16)):
         stage, rest = size * keys * (width + own * tile), size * rows * (width + keys)
         stages = (shared_memory(q.device) - rest) // stage
@@ -182,10 +196,10 @@ def _output_tiles(q: Tensor, chunk: int, float32_states: bool) -> OutputTiles:
     else:
         raise RuntimeError(
             f'heads of {width} channels need more shared memory than {q.device} has '
-            f'({shared_memory(q.device)} bytes a program); use the chunkwise form'
+            f"({shared_memory(q.device)} bytes per program); use backend 'chunkwise'"
         )
-    configs = tuple(Config(rows // 16, n) for n in (2, 3) if n <= stages)
-    return OutputTiles(rows, keys, tile, own, configs)
+    options = tuple(CompileOptions(rows // 16, n) for n in (2, 3) if n <= stages)
+    return OutputTiles(rows, keys, tile, own, options)
 
 
 def _own_tiles(width: int, tile: int, most: int) -> int:
@@ -195,20 +209,20 @@ def _own_tiles(width: int, tile: int, most: int) -> int:
 
 
 def _gradient_chunk(q: Tensor, length: int) -> int:
-    """Tokens a chunk in the backward pass, where the chunk is one tile of the products."""
+    """Tokens per chunk in the backward pass, where a chunk is one tile."""
     return 32 if q.element_size() == 4 else 64 if length <= 64 else 128
 
 
-def _tile_width(x: Tensor, float32_states: bool) -> int:
-    """Channels of a tile: a power of two that divides the head's.
+def _tile_width(x: Tensor, state_dtype: torch.dtype) -> int:
+    """Channels per tile: a power of two that divides the head's.
 
-    64 feed Hopper's matrix instructions; fewer leave registers enough on older GPUs, and where a
-    product of float32 is made of three.
+    64 feed Hopper's matrix instructions. Older GPUs, and float32 products made of three, have
+    registers for fewer.
     """
     if x.element_size() == 4:
         most = 16
     else:
-        most = 64 if _hopper_half(x) and not float32_states else 32
+        most = 64 if _hopper_half(x) and state_dtype != torch.float32 else 32
     return min(_power_of_two_in(x.shape[-1]), most)
 
 
@@ -216,38 +230,15 @@ def _hopper_half(x: Tensor) -> bool:
     return x.element_size() == 2 and shared_memory(x.device) >= SHARED_MEMORY[90]
 
 
-def _strides(**tensors: Tensor) -> dict[str, int]:
-    """Kernel arguments of the strides of (B, S1, S2, NH, ...)."""
-    names = ('batch', 'row', 'column', 'head')
-    return {
-        f'{tensor}_{name}': stride
-        for tensor, x in tensors.items()
-        for name, stride in zip(names, x.stride(), strict=False)
-    }
-
-
-def _dense_channels(x: Tensor) -> Tensor:
-    return x if x.stride(-1) == 1 else x.contiguous()
-
-
-def _blocks(length: int, size: int) -> int:
-    return -(-length // size)
-
-
-def _power_of_two(number: int) -> int:
-    """The next one."""
-    return 1 << (number - 1).bit_length()
-
-
 def _power_of_two_in(number: int) -> int:
-    """The largest that divides it."""
+    """The largest power of two that divides ``number``."""
     return number & -number
 
 
 def _precision(x: Tensor) -> str:
-    """Of float32 products: three of tf32, which lose next to nothing, or one if PyTorch may."""
+    """How float32 products are computed: by three of tf32, or by one if PyTorch is allowed to."""
     if x.element_size() == 2:
-        return 'tf32'  # for states in float32, whose products with half precision lose more
+        return 'tf32'  # states in float32 meet half precision, which loses more
     matmul = torch.backends.cuda.matmul
     one = getattr(matmul, 'fp32_precision', 'none') == 'tf32'  # PyTorch's newer setting
     with contextlib.suppress(RuntimeError):  # the older may not be read once the newer is in use

@@ -1,13 +1,14 @@
-"""The fused mLSTM as operators of PyTorch: one node for torch.compile and torch.export.
+"""Backend 'triton' as PyTorch operators: one node for torch.compile and torch.export.
 
-Forward: gates, states where the sequence has several chunks, outputs. Backward: gates again, rows,
-states of both directions, gradients, gates' gradients. What is saved between them are the inputs,
-h, and two numbers a token and head; states are made again.
+Forward: gates, states if the sequence has several chunks, outputs. Backward: gates again, rows,
+states of both directions, gradients of q, k and v, gradients of the gates. Autograd saves the
+inputs, h, and two numbers per token and head; the states are recomputed.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +16,8 @@ from torch import Tensor
 from vil_mm.mlstm.chunkwise import mlstm_chunkwise, mlstm_chunkwise_gradients
 from vil_mm.mlstm.cost import choose_chunk_size
 from vil_mm.mlstm.numerics import full_precision
-from vil_mm.mlstm.triton.runtime import empty_in_order, unsupported_reason
+from vil_mm.mlstm.triton.memory import empty_grid, offsets_fit
+from vil_mm.mlstm.triton.runtime import unsupported_reason
 
 _logged: set[str] = set()
 
@@ -32,55 +34,53 @@ def mlstm_fused(
     eps: float = 1e-6,
     state_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """The mLSTM by fused kernels; arguments and result as in :func:`vil_mm.mlstm.mlstm`.
+    """Backend 'triton'; arguments and result as in :func:`vil_mm.mlstm.mlstm`.
 
-    Where they cannot run (no Triton, no CUDA, float64) the chunkwise form does, after one line in
-    the log. Differentiable once.
+    Where the kernels cannot run (no Triton, no CUDA, float64), backend 'chunkwise' runs after one
+    line in the log. Differentiable once.
 
     Args:
         chunk_size: 64, 128, 256, 512 or 1024 tokens; ``None`` chooses.
-        state_dtype: torch.float32 or torch.bfloat16: in which the states between chunks are kept.
-            By default float32 for float32 inputs and bfloat16 for half precision; they are
-            accumulated in float32 either way.
+        state_dtype: torch.float32 or torch.bfloat16, in which states between chunks are stored. By
+            default float32 for float32 inputs and bfloat16 for half precision. They are accumulated
+            in float32 either way.
 
     Raises:
-        ValueError: The head size is no multiple of 16, the chunk size is another, or so is the
-            dtype of the states; or one image's sequence spans 2**31 entries or more.
+        ValueError: The head size is not a multiple of 16, ``chunk_size`` or ``state_dtype`` is not
+            one of these, or an image's sequence spans 2**31 entries or more.
     """
     _check(q, k, v, chunk_size, state_dtype)
     grid = q.dim() == 5
     if not grid:
         q, k, v, igate, fgate = (x.unsqueeze(1) for x in (q, k, v, igate, fgate))
-    float32_states = (state_dtype or q.dtype) == torch.float32
-    h = torch.ops.vil_mm.mlstm(
-        q, k, v, igate, fgate, reverse, chunk_size or 0, eps, float32_states
-    )[0]
+    if state_dtype is None:
+        state_dtype = torch.float32 if q.dtype == torch.float32 else torch.bfloat16
+    h = torch.ops.vil_mm.mlstm(q, k, v, igate, fgate, reverse, chunk_size or 0, eps, state_dtype)[0]
     return h if grid else h.squeeze(1)
 
 
 def _check(q: Tensor, k: Tensor, v: Tensor, chunk_size: int | None, state_dtype) -> None:
     if reason := unsupported(q, k, v):
-        raise ValueError(f'{reason}; use the chunkwise form')
+        raise ValueError(f"{reason}; use backend 'chunkwise'")
     if chunk_size is not None and chunk_size not in (64, 128, 256, 512, 1024):
         raise ValueError(
-            f'the fused mLSTM cuts chunks of 64, 128, 256, 512 or 1024 tokens, not {chunk_size}'
+            f"backend 'triton' takes chunks of 64, 128, 256, 512 or 1024 tokens, not {chunk_size}"
         )
     if state_dtype not in (None, torch.float32, torch.bfloat16):
-        raise ValueError(f'states are kept in torch.float32 or torch.bfloat16, not {state_dtype}')
+        raise ValueError(f'states are stored in torch.float32 or torch.bfloat16, not {state_dtype}')
 
 
 def unsupported(*tensors: Tensor) -> str | None:
-    """What of the shapes (..., NH, DH) the fused kernels cannot take, in words; None if nothing."""
+    """Why the kernels cannot take the shapes ``(..., NH, DH)``, for a message; None if they can."""
     width = tensors[0].shape[-1]
     sequences = tensors[0].shape[0] * tensors[0].shape[-2]
     if sequences > 65535:  # programs on CUDA's second and third axis
-        return f'the fused mLSTM takes up to 65535 sequences (images times heads), got {sequences}'
+        return f"backend 'triton' takes up to 65535 sequences (images times heads), got {sequences}"
     if width % 16:
-        return f'the fused mLSTM needs heads of a multiple of 16 channels, got {width}'
-    for x in tensors:
-        span = sum((n - 1) * s for n, s in zip(x.shape[1:], x.stride()[1:], strict=True))
-        if span >= 2**31:
-            return f'the fused mLSTM takes sequences of less than 2**31 entries, got {span}'
+        return f"backend 'triton' needs heads of a multiple of 16 channels, got {width}"
+    if not all(map(offsets_fit, tensors)):
+        shape = tuple(tensors[0].shape)
+        return f"backend 'triton' takes images of less than 2**31 entries, got {shape}"
     return None
 
 
@@ -94,53 +94,50 @@ def mlstm_op(
     reverse: bool,
     chunk_size: int,
     eps: float,
-    float32_states: bool,
+    state_dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """h as q, and for the backward pass b and m, (B, NH, S) float32 in reading order."""
-    if reason := _why_not(q, k, v, igate, fgate):
+    """h, of the shape of q ``(B, S1, S2, NH, DH)``; b and m ``(B, NH, S)``, float32, as read.
+
+    ``chunk_size`` 0 chooses. b is the signed normaliser, m the stabiliser in units of log 2.
+    """
+    if reason := _fallback_reason(q, k, v, igate, fgate):
         log_once(reason)
         h = _chunkwise_output(q, k, v, igate, fgate, reverse, eps)
         return h, *(_per_token(q) for _ in range(2))
     from vil_mm.mlstm.triton.launches import forward
 
-    return forward(q, k, v, igate, fgate, reverse, chunk_size, eps, float32_states)
+    return forward(q, k, v, igate, fgate, reverse, chunk_size, eps, state_dtype)
 
 
 @torch.library.custom_op('vil_mm::mlstm_backward', mutates_args=())
 def mlstm_backward_op(
-    dh: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    igate: Tensor,
-    fgate: Tensor,
-    h: Tensor,
-    b: Tensor,
-    m: Tensor,
-    reverse: bool,
-    eps: float,
-    float32_states: bool,
+    dh: Tensor, saved: Sequence[Tensor], reverse: bool, eps: float, state_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """dq, dk, dv in the order of q in memory; digate, dfgate in that of the gates."""
-    if _why_not(q, k, v, igate, fgate):
+    """dq, dk, dv, digate and dfgate, each laid out in memory as its own tensor's grid.
+
+    ``saved``: q, k, v, igate, fgate, h, b, m.
+    """
+    q, k, v, igate, fgate, h, _, _ = saved
+    if _fallback_reason(q, k, v, igate, fgate):
         return _chunkwise_gradients(dh, q, k, v, igate, fgate, h, reverse, eps)
     from vil_mm.mlstm.triton.launches import backward
 
-    return backward(dh, q, k, v, igate, fgate, h, b, m, reverse, eps, float32_states)
+    return backward(dh, *saved, reverse, eps, state_dtype)
 
 
 @mlstm_op.register_fake
-def _(q, k, v, igate, fgate, reverse, chunk_size, eps, float32_states):
-    return empty_in_order(q), _per_token(q), _per_token(q)
+def _(q, k, v, igate, fgate, reverse, chunk_size, eps, state_dtype):
+    return empty_grid(q), _per_token(q), _per_token(q)
 
 
 @mlstm_backward_op.register_fake
-def _(dh, q, k, v, igate, fgate, h, b, m, reverse, eps, float32_states):
-    return (*(empty_in_order(q) for _ in range(3)), *(empty_in_order(igate) for _ in range(2)))
+def _(dh, saved, reverse, eps, state_dtype):
+    q, _, _, igate, fgate, *_ = saved
+    return tuple(empty_grid(x) for x in (q, q, q, igate, fgate))
 
 
 def _save(ctx, inputs, output) -> None:
-    q, k, v, igate, fgate, ctx.reverse, _, ctx.eps, ctx.float32_states = inputs
+    q, k, v, igate, fgate, ctx.reverse, _, ctx.eps, ctx.state_dtype = inputs
     ctx.save_for_backward(q, k, v, igate, fgate, *output)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
@@ -150,7 +147,7 @@ def _differentiate(ctx, dh, _db, _dm) -> tuple:
     if dh is None:
         return (None,) * 9
     gradients = torch.ops.vil_mm.mlstm_backward(
-        dh, *ctx.saved_tensors, ctx.reverse, ctx.eps, ctx.float32_states
+        dh, list(ctx.saved_tensors), ctx.reverse, ctx.eps, ctx.state_dtype
     )
     return (*gradients, None, None, None, None)
 
@@ -168,7 +165,7 @@ def _chunkwise_output(q, k, v, igate, fgate, reverse: bool, eps: float) -> Tenso
     size = choose_chunk_size(inputs[0].shape[-2], *q.shape[-2:])
     with full_precision(q.device):
         h = mlstm_chunkwise(*inputs, chunk_size=size, reverse=reverse, eps=eps)
-    return empty_in_order(q).copy_(h.transpose(1, 2).reshape(q.shape))
+    return empty_grid(q).copy_(h.transpose(1, 2).reshape(q.shape))
 
 
 def _chunkwise_gradients(dh, q, k, v, igate, fgate, h, reverse: bool, eps: float) -> tuple:
@@ -182,7 +179,7 @@ def _chunkwise_gradients(dh, q, k, v, igate, fgate, h, reverse: bool, eps: float
         )
     given = (q, k, v, igate, fgate)
     return tuple(
-        empty_in_order(x).copy_(gradient.transpose(1, 2).reshape(x.shape))
+        empty_grid(x).copy_(gradient.transpose(1, 2).reshape(x.shape))
         for x, gradient in zip(given, gradients, strict=True)
     )
 
@@ -195,18 +192,18 @@ def _by_heads(*tensors: Tensor) -> list[Tensor]:
     return [x.to(dtype).flatten(1, 2).transpose(1, 2) for x in tensors]
 
 
-def _why_not(*tensors: Tensor) -> str | None:
+def _fallback_reason(*tensors: Tensor) -> str | None:
     reason = unsupported_reason(*tensors)
     if reason is None and len({x.device for x in tensors}) > 1:
-        reason = 'their inputs lie on several devices'
+        reason = 'their inputs are on several devices'
     return reason
 
 
 def log_once(reason: str) -> None:
-    """Say in the log, once for each reason, that the chunkwise form replaces the fused kernels."""
+    """Log, once for each reason, that backend 'chunkwise' runs instead."""
     if reason not in _logged:
         _logged.add(reason)
         logging.getLogger('vil_mm').warning(
-            'vil_mm: the fused mLSTM kernels cannot be used (%s); the chunkwise form runs instead',
+            "vil_mm: backend 'triton' cannot be used (%s); backend 'chunkwise' runs instead",
             reason,
         )

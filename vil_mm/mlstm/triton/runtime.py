@@ -1,4 +1,4 @@
-"""Whether the fused kernels can run, and the one place where they are launched."""
+"""Whether Triton kernels can run, and the one place where they are launched."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ HAS_TRITON = importlib.util.find_spec('triton') is not None
 INTERPRETED = HAS_TRITON and os.environ.get('TRITON_INTERPRET') == '1'
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+AXES = ('batch', 'row', 'column', 'head')  # of maps (B, Hg, Wg, ...), in names of strides
 
 
 def unsupported_reason(*tensors: Tensor) -> str | None:
-    """Why fused kernels cannot run on ``tensors``, in words; None when they can."""
+    """Why kernels cannot run on ``tensors``, for a message; None if they can."""
     if not HAS_TRITON:
         return 'the package triton is not installed'
     for x in tensors:
@@ -35,13 +36,13 @@ def unsupported_reason(*tensors: Tensor) -> str | None:
 
 
 def _is_too_old(device: torch.device) -> bool:
-    if torch.compiler.is_compiling():  # cannot ask; the compiled operator will
+    if torch.compiler.is_compiling():  # the compiled operator asks when it runs
         return False
     return torch.version.hip is not None or torch.cuda.get_device_capability(device) < (8, 0)
 
 
-class Config(NamedTuple):
-    """How a kernel is compiled: warps a program, and stages of its loops' load pipeline."""
+class CompileOptions(NamedTuple):
+    """Warps per program, and stages of the pipeline that loads ahead in its loops."""
 
     num_warps: int
     num_stages: int = 2
@@ -52,11 +53,11 @@ class Launch(NamedTuple):
 
     kernel: Any
     grid: tuple[int, ...]
-    configs: tuple[Config, ...]
+    options: tuple[CompileOptions, ...]
     arguments: dict[str, Any]
 
 
-# Bytes of shared memory that one program may use (CUDA programming guide, compute capabilities).
+# Bytes of shared memory that one program may use, by compute capability (CUDA programming guide).
 SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024}
 
 _recorded: list[Launch] | None = None
@@ -65,10 +66,10 @@ _recorded_capability = 90
 
 @contextlib.contextmanager
 def recorded(capability: int = 90) -> Iterator[list[Launch]]:
-    """Within it, launches are listed instead of run: tensors may then be on the meta device.
+    """List launches instead of running them, so that tensors may be on the meta device.
 
     Args:
-        capability: Of the GPU that the launches are meant for: 80 (A100) or 90 (H100, H200).
+        capability: Compute capability of the GPU that they are for: 80 (A100) or 90 (H100, H200).
     """
     global _recorded, _recorded_capability
     before = _recorded, _recorded_capability
@@ -86,43 +87,50 @@ def shared_memory(device: torch.device) -> int:
     return SHARED_MEMORY[_recorded_capability]
 
 
-def launch(kernel: Any, grid: tuple[int, ...], configs: tuple[Config, ...], **arguments) -> None:
+def launch(
+    kernel: Any, grid: tuple[int, ...], options: tuple[CompileOptions, ...], **arguments: Any
+) -> None:
     """Run a ``triton.jit`` kernel over ``grid``.
 
-    Of several configs the fastest is measured once for each set of compile-time arguments and kept
-    on disk by Triton. All tensors must be on the device of the first.
+    Args:
+        kernel: Takes from ``arguments`` those that it names. Its arguments ``x_batch``, ``x_row``,
+            ``x_column`` and ``x_head`` are the first four strides of the tensor ``x``.
+        grid: Programs along up to three axes; nothing is launched if one is 0.
+        options: If there are several, each is timed once for every set of compile-time arguments,
+            and Triton keeps the fastest on disk.
+        arguments: Scalars, None, and tensors of one device.
     """
     if 0 in grid:
         return
+    arguments = _bind(kernel, arguments)
     if _recorded is not None:
-        _recorded.append(Launch(kernel, grid, configs, arguments))
+        _recorded.append(Launch(kernel, grid, options, arguments))
     elif INTERPRETED:
         kernel[grid](**arguments)
     else:
         device = next(x.device for x in arguments.values() if isinstance(x, Tensor))
         with torch.cuda.device(device):
-            if len(configs) == 1:
-                kernel[grid](**arguments, **configs[0]._asdict())
+            if len(options) == 1:
+                kernel[grid](**arguments, **options[0]._asdict())
             else:
-                _tuned(kernel, configs)[grid](**arguments)
+                _tuned(kernel, options)[grid](**arguments)
+
+
+def _bind(kernel: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    bound = {}
+    for name in kernel.arg_names:
+        if name in arguments:
+            bound[name] = arguments[name]
+        else:
+            tensor, axis = name.rsplit('_', 1)
+            bound[name] = arguments[tensor].stride(AXES.index(axis))
+    return bound
 
 
 @functools.cache
-def _tuned(kernel: Any, configs: tuple[Config, ...]) -> Any:
+def _tuned(kernel: Any, options: tuple[CompileOptions, ...]) -> Any:
     import triton
 
     constants = [kernel.arg_names[n] for n in kernel.constexprs]
-    choices = [triton.Config({}, **config._asdict()) for config in configs]
+    choices = [triton.Config({}, **choice._asdict()) for choice in options]
     return triton.autotune(choices, key=constants, cache_results=True)(kernel)
-
-
-def empty_in_order(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """A new dense tensor of x's shape (B, S1, S2, ...), with S1 and S2 in memory as in x.
-
-    So the result of a scan by columns, which is a transposed view, lies in memory by rows again.
-    """
-    dtype = dtype or x.dtype
-    if x.stride(1) >= x.stride(2):
-        return x.new_empty(x.shape, dtype=dtype)
-    batch, rows, columns, *rest = x.shape
-    return x.new_empty((batch, columns, rows, *rest), dtype=dtype).transpose(1, 2)

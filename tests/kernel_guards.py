@@ -17,7 +17,7 @@ class Guards:
         self.buffers: list[tuple[Tensor, bool]] = []
 
     def empty(self, shape, like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        """In the place of ``vil_mm.layers.fused.memory.empty``: to be written in full."""
+        """In the place of ``vil_mm.mlstm.triton.memory.empty``: to be written in full."""
         return self.take(shape, dtype or like.dtype, like.device, True)
 
     def take(self, shape, dtype: torch.dtype, device, written: bool) -> Tensor:

@@ -1,10 +1,6 @@
-"""Compiling launched kernels ahead of time, without a GPU: registers, spills, shared memory.
+"""Compile launches ahead of time, without a GPU: registers, spills, shared memory.
 
-for usage in compile_launches(cell_launches(96, torch.bfloat16, 4096, 90), 90):
-    print(usage)
-
-Any function that launches kernels can be listed so: call it on meta tensors within
-:func:`~vil_mm.mlstm.triton.runtime.recorded`.
+Within ``recorded``, functions list the kernels that they would launch, and take meta tensors.
 """
 
 from __future__ import annotations
@@ -12,7 +8,6 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,8 +17,14 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
+from vil_mm.layers.fused import launches as fused
+from vil_mm.layers.fused.table import AFTER_CONV, GATES
 from vil_mm.mlstm.triton.launches import backward, forward
-from vil_mm.mlstm.triton.runtime import Config, Launch, recorded
+from vil_mm.mlstm.triton.runtime import CompileOptions, Launch, recorded
+
+CHANNELS = (384, 768, 1536, 2048)  # E of ViL-T, S, B, L
+TAPS = (9, 4)  # of the convolutions of version 2 and 1
+GRID = (2, 32, 32)
 
 POINTERS = {
     torch.float32: '*fp32',
@@ -33,10 +34,10 @@ POINTERS = {
 
 
 class Usage(NamedTuple):
-    """What one program of a compiled kernel takes; ``spilled`` in bytes a thread."""
+    """Resources of one program of a compiled kernel; ``spilled`` in bytes per thread."""
 
     kernel: str
-    config: Config
+    options: CompileOptions
     registers: int
     spilled: int
     shared: int
@@ -62,26 +63,56 @@ def cell_launches(
     """
     q, k, v = (torch.empty(2, 1, length, 4, width, dtype=dtype, device='meta') for _ in range(3))
     igate, fgate = torch.empty(2, 1, length, 8, device='meta').chunk(2, dim=-1)
-    float32_states = (state_dtype or dtype) == torch.float32
+    state_dtype = state_dtype or (torch.float32 if dtype == torch.float32 else torch.bfloat16)
     with recorded(capability) as launches:
-        h, b, m = forward(q, k, v, igate, fgate, True, 0, 1e-6, float32_states)
+        h, b, m = forward(q, k, v, igate, fgate, True, 0, 1e-6, state_dtype)
         dh = torch.empty_like(h)
-        backward(dh, q, k, v, igate, fgate, h, b, m, True, 1e-6, float32_states)
+        backward(dh, q, k, v, igate, fgate, h, b, m, True, 1e-6, state_dtype)
     return launches
 
 
-def compile_launches(launches: Iterable[Launch], capability: int) -> Iterator[Usage]:
-    """Compile every config of every launch for a GPU of ``capability`` (80, 90)."""
-    for launch in launches:
-        for config in launch.configs:
-            yield compile_launch(launch, config, capability)
+def layer_launches() -> list[Launch]:
+    """Launches of the layer's kernels, forward and backward, at the published models' sizes.
+
+    The local mixing comes once for each dtype: its code is the same for every E.
+    """
+    with recorded() as launches:
+        for dtype in (torch.bfloat16, torch.float32):
+            for taps in TAPS:
+                _launch_mixing(CHANNELS[0], taps, dtype)
+            for channels in CHANNELS:
+                _launch_gate(channels, dtype)
+    return launches
 
 
-def compile_launch(launch: Launch, config: Config, capability: int) -> Usage:
+def _launch_mixing(channels: int, taps: int, dtype: torch.dtype) -> None:
+    x, y, weight = _tensors(channels, dtype)
+    table = torch.empty(taps + AFTER_CONV, channels, device='meta')
+    gates = torch.empty(*GRID, GATES, device='meta')
+    for reverse in (False, True):
+        fused.mix_forward(x, table, weight[:GATES], reverse)
+        fused.mix_backward(x, table, y, y, y, y, y, gates, reverse)
+
+
+def _launch_gate(channels: int, dtype: torch.dtype) -> None:
+    z, y, weight = _tensors(channels, dtype)
+    h = y.unflatten(-1, (4, -1))
+    fused.gate_forward(h, y, z, weight, weight, weight, 1e-5)
+    fused.gate_backward(h, y, z, y, weight, weight, weight, 1e-5)
+
+
+def _tensors(channels: int, dtype: torch.dtype) -> tuple[Tensor, ...]:
+    """Half of a packed projection, a map of its own, and one weight a channel."""
+    packed = torch.empty(*GRID, 2 * channels, dtype=dtype, device='meta')
+    one = torch.empty(*GRID, channels, dtype=dtype, device='meta')
+    return packed[..., :channels], one, torch.empty(channels, device='meta')
+
+
+def compile_launch(launch: Launch, options: CompileOptions, capability: int) -> Usage:
     """Compile one kernel as the launch would have."""
     source = ASTSource(launch.kernel, *_specialise(launch.kernel, launch.arguments))
     target = GPUTarget('cuda', capability, 32)
-    compiled = triton.compile(source, target=target, options=config._asdict())
+    compiled = triton.compile(source, target=target, options=options._asdict())
     with tempfile.NamedTemporaryFile(suffix='.cubin') as file:
         file.write(compiled.asm['cubin'])
         file.flush()
@@ -94,7 +125,7 @@ def compile_launch(launch: Launch, config: Config, capability: int) -> Usage:
     found = {name: int(size) for name, size in re.findall(r'(REG|STACK|LOCAL):(\d+)', resources)}
     return Usage(
         kernel=launch.kernel.__name__,
-        config=config,
+        options=options,
         registers=found['REG'],
         spilled=found['STACK'] + found['LOCAL'],
         shared=compiled.metadata.shared,
