@@ -18,8 +18,8 @@ from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_
 
 from vil_mm.layers import PatchEmbedding, Scan, ViLLayer
 from vil_mm.layers.conv import causal_conv, token_conv
-from vil_mm.layers.fused.mix import fold_gates
 from vil_mm.layers.fused.scan import can_fuse
+from vil_mm.layers.fused.table import fold_gates
 from vil_mm.layers.headwise import block_diagonal
 from vil_mm.mlstm import mlstm
 from vil_mm.mlstm.roofline import cell_passes, choose_triton_chunk
