@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import published
 import pytest
@@ -15,14 +16,12 @@ from mmengine.registry import PARAM_SCHEDULERS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.registry import MODELS
 from mmseg.structures import SegDataSample
+from recipe_tables import read_table
 from torch import Tensor, nn
 
 from vil_mm import CONFIG_DIR
-from vil_mm.runs.launch import prepare_training
-from vil_mm.runs.reading import read_config
 
-SIZES = {'t': 192, 's': 384, 'b': 768}
-WIDTHS = {'t': 192, 's': 384, 'b': 384}  # of decoder and auxiliary head
+TABLE = read_table(Path(__file__).with_name('recipes_ade20k.csv'))
 PEAK, END, WARMUP, TOTAL, DECAY = 5e-4, 1e-6, 1500, 160_000, 0.65
 
 
@@ -80,7 +79,7 @@ def test_learning_rate_of_groups(levels):
     assert cfg.train_cfg.max_iters == TOTAL
 
 
-@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('size', TABLE)
 def test_group_table(size):
     model, cfg, wrapper = build_on_meta(size)
     names = {p: name for name, p in model.named_parameters()}
@@ -118,31 +117,26 @@ def multiplier(name: str) -> float:
 # model
 
 
-@pytest.mark.parametrize(('size', 'peak'), [('t', 0.0), ('s', 0.05), ('b', 0.1)])
-def test_drop_path_grows_over_the_layers(size, peak):
+@pytest.mark.parametrize('size', TABLE)
+def test_model(size):
     model, _, _ = build_on_meta(size)
-    rates = [layer.drop_path.rate for block in model.backbone.blocks for layer in block.layers]
-    assert rates == pytest.approx([peak * i / 23 for i in range(24)])
-
-
-@pytest.mark.parametrize('size', SIZES)
-def test_widths_and_taps(size):
-    model, _, _ = build_on_meta(size)
-    assert model.backbone.embed_dims == SIZES[size]
-    assert model.decode_head.channels == model.auxiliary_head.channels == WIDTHS[size]
-    assert model.backbone.out_indices == (3, 5, 7, 11)
-    assert isinstance(model.backbone.norm, nn.Identity)
-    assert model.backbone.pos_embed.embed.shape[1:3] == (32, 32)
+    backbone, row = model.backbone, TABLE[size]
+    assert backbone.embed_dims == row.embed_dims
+    assert model.decode_head.channels == model.auxiliary_head.channels == row.head_channels
+    assert backbone.out_indices == (3, 5, 7, 11)
+    assert isinstance(backbone.norm, nn.Identity)
+    assert backbone.pos_embed.embed.shape[1:3] == (32, 32)
     assert model.decode_head.dropout is None and model.auxiliary_head.dropout is None
-
-
-@pytest.mark.parametrize('size', SIZES)
-def test_official_files(size):
+    rates = [layer.drop_path.rate for block in backbone.blocks for layer in block.layers]
+    assert rates == pytest.approx([row.drop_path * i / 23 for i in range(24)])
+    whole, auxiliary = (
+        sum(p.numel() for p in m.parameters()) for m in (model, model.auxiliary_head)
+    )
+    assert (whole, whole - auxiliary) == (row.parameters, row.parameters_without_auxiliary)
     file = Config.fromfile(path_of(size)).model.backbone.init_cfg
-    folder, name = file.checkpoint.split('/')
-    assert (file.type, folder) == ('Pretrained', 'checkpoints')
-    hub = {'t': 'vil2-tiny', 's': 'vil2-small', 'b': 'vil2-base'}[size]
-    assert name == published.HUB[hub].file and published.HUB[hub].dim == SIZES[size]
+    hub = published.HUB[row.hub]
+    assert file == dict(type='Pretrained', checkpoint=f'checkpoints/{hub.file}')
+    assert hub.dim == row.embed_dims
 
 
 @pytest.mark.parametrize('name', ['upernet_vil_t_drawn.py', 'upernet_vil_t_camvid.py'])
@@ -150,17 +144,6 @@ def test_configs_of_the_same_model_need_no_file(name):
     cfg = Config.fromfile(CONFIG_DIR / name)
     assert 'init_cfg' not in cfg.model.backbone
     assert 'layer_decay_rate' not in cfg.optim_wrapper.paramwise_cfg
-
-
-def test_absent_official_file_is_told_in_a_line(drawn_data, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    roots = {f'{x}_dataloader.dataset.data_root': str(drawn_data) for x in ('train', 'val')}
-    with pytest.raises(FileNotFoundError, match=r'checkpoints\.md says where') as error:
-        prepare_training(read_config(path_of('t'), options=roots))
-    message = str(error.value)
-    assert message.startswith('checkpoint not found: checkpoints/vil2_tiny16_e800_in1k.th')
-    assert '\n' not in message
-    prepare_training(read_config(path_of('t'), options={**roots, 'model.backbone.init_cfg': None}))
 
 
 def test_initial_weights():
@@ -282,7 +265,7 @@ def test_heads_and_loss_restated(size, grid, training):
         if x.is_floating_point():
             x.normal_(std=0.05)
             x.add_(1).abs_() if name.endswith(('bn.weight', '4x.1.weight', 'running_var')) else None
-    taps = [torch.randn(2, SIZES[size], *grid).double() for _ in range(4)]
+    taps = [torch.randn(2, TABLE[size].embed_dims, *grid).double() for _ in range(4)]
     pixels = (16 * grid[0], 16 * grid[1])
     labels = torch.randint(0, 150, (2, *pixels))
     labels[torch.rand(labels.shape) < 0.3] = 255  # no class: the label 0 of the files

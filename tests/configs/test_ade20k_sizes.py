@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ CONFIGS = [name for name in CONFIGS if not name.startswith('_base_')]
 def test_sizes_and_pipelines_agree(name: str) -> None:
     cfg = Config.fromfile(Path(CONFIG_DIR, name))
     steps = {entry.type: entry for entry in cfg.train_dataloader.dataset.pipeline}
-    size = tuple(steps['RandomCrop'].crop_size)
+    width, height = re.search(r'_(\d+)x(\d+)_', name).groups()
+    size = (int(height), int(width))
+    assert steps['RandomCrop'].crop_size == size
     assert steps['CenteredPad'].size == size
     assert steps['CenteredPad'].mean == cfg.model.data_preprocessor.mean
     assert cfg.model.data_preprocessor.size == size
@@ -29,5 +32,13 @@ def test_sizes_and_pipelines_agree(name: str) -> None:
     assert cfg.test_dataloader.dataset.pipeline == cfg.protocols.official.test_pipeline
 
 
-def test_the_recipes_are_among_them() -> None:
-    assert {f'upernet_vil_{size}_512x512_ade20k.py' for size in 'tsb'} <= set(CONFIGS)
+@pytest.mark.parametrize('name', [name for name in CONFIGS if re.search('640x|1024x', name)])
+def test_larger_crops_change_sizes_alone(name: str) -> None:
+    cfg = Config.fromfile(Path(CONFIG_DIR, name))
+    size = re.search('vil_([tsb])_', name)[1]
+    usual = Config.fromfile(CONFIG_DIR / f'upernet_vil_{size}_512x512_ade20k.py')
+    for part in ('decode_head', 'auxiliary_head', 'neck'):
+        assert cfg.model[part] == usual.model[part]
+    assert cfg.optim_wrapper == usual.optim_wrapper
+    assert cfg.model.backbone.img_size == cfg.model.data_preprocessor.size[0]
+    assert '512' not in str(cfg.train_dataloader)

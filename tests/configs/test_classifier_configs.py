@@ -1,11 +1,10 @@
-"""The classifiers' configs against the published recipes, which their names say in short."""
+"""The classifiers' configs against the table of the published recipes."""
 
 from __future__ import annotations
 
-import math
 import re
 from functools import cache
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,87 +15,23 @@ from mmengine.optim import build_optim_wrapper
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from mmpretrain.utils import register_all_modules
+from recipe_tables import read_table
 from torch import nn
 
 import vil_mm
-from vil_mm.pictures.schedule import read_recipe, relative_difference, scheduled_rates
+from vil_mm.pictures.schedule import (
+    WarmupCosine,
+    read_recipe,
+    relative_difference,
+    scheduled_rates,
+)
 from vil_mm.zoo import find_config, find_model
 
-
-class Schedule(NamedTuple):
-    """The numbers of a recipe: images a batch, updates an epoch, epochs, learning rate after
-    scaling by the batch, weight decay, largest norm of the gradient."""
-
-    batch: int
-    updates: int
-    epochs: int
-    warmup: int
-    lr: float
-    end_lr: float
-    decay: float
-    clip: float | None
-
-
-LONG = Schedule(2048, 625, 800, 5, 2e-3, 1e-6, 0.05, 1.0)
-LARGE_BATCH = LONG._replace(epochs=400)
-SMALL_BATCH = Schedule(1024, 1251, 400, 5, 1e-3, 1e-6, 0.05, 1.0)
-TUNING = Schedule(1024, 1251, 20, 5, 1e-5, 1e-6, 0.05, None)
-SHORT_TUNING = TUNING._replace(epochs=5, warmup=1)
-CONSTANT = Schedule(1024, 1251, 30, 5, 1e-5, 1e-5, 1e-8, None)
-IN100 = Schedule(1024, 126, 400, 50, 1e-3, 1e-6, 0.05, 1.0)
-
-ARCHS = {'t': 'tiny', 'tplus': 'tiny+', 's': 'small', 'splus': 'small+', 'b': 'base'}
-DROP_PATH = {'t': 0.0, 's': 0.05, 'b': 0.2}
-NAME = re.compile(
-    r'vil_(?P<v1>v1_)?(?P<size>tplus|splus|t|s|b)_(?P<of>e400_|stride8_)?'
-    r'(?P<data>in1k|in100|imagenet_\w+?)(_(?P<pixels>\d+))?_(?P<kind>\w+)'
-)
-CLASSIFIERS = {
-    path.stem for path in vil_mm.CONFIG_DIR.rglob('vil_*.py') if '_base_' not in path.parts
-}
-VTAB = {f'vil_{size}_vtab1k': ARCHS[size] for size in 'tsb'}
-OTHERS = VTAB.keys() | {'vil_t_imagenette_cpu'}
-EVALUATIONS = sorted(name for name in CLASSIFIERS if name.endswith('_eval'))
-RUNS = sorted(CLASSIFIERS - OTHERS - set(EVALUATIONS))
-FINE_TUNED_FROM = {
-    'vil_t_in1k_224_finetune': 'vil_t_in1k_192_e800',
-    'vil_t_e400_in1k_224_finetune': 'vil_t_in1k_192_e400',
-    'vil_s_in1k_224_finetune': 'vil_s_in1k_192_e400',
-    'vil_b_in1k_224_finetune': 'vil_b_in1k_192_e400',
-    'vil_v1_tplus_in1k_224_stride8': 'vil_v1_tplus_in1k_224_e800',
-    'vil_v1_splus_in1k_224_stride8': 'vil_v1_splus_in1k_224_e400',
-    'vil_v1_b_in1k_224_stride8': 'vil_v1_b_in1k_224_e400',
-    'vil_v1_t_in1k_224_bilateral_concat': 'vil_v1_t_in1k_192_bilateral_concat',
-}
-
-
-def parts_of(name: str) -> dict[str, str | None]:
-    found = NAME.fullmatch(name)
-    assert found, f'{name} does not say what it is'
-    return found.groupdict()
-
-
-def schedule_of(name: str) -> Schedule:
-    parts = parts_of(name)
-    if parts['data'] == 'in100':
-        return IN100
-    if parts['kind'] == 'finetune':
-        return SHORT_TUNING if parts['size'] == 'b' else TUNING
-    if name in FINE_TUNED_FROM:
-        return CONSTANT
-    if parts['kind'] == 'e800':
-        return LONG
-    return SMALL_BATCH if parts['v1'] and parts['size'] != 'b' else LARGE_BATCH
-
-
-def pooling_of(name: str) -> str:
-    parts = parts_of(name)
-    if not parts['v1']:
-        return 'bilateral_concat'
-    if parts['data'] == 'in100':
-        return 'last' if parts['kind'] == 'unidirectional' else 'bilateral_avg'
-    kinds = ('avg', 'middle_patch', 'middle_cls', 'bilateral_concat')
-    return parts['kind'] if parts['kind'] in kinds else 'bilateral_avg'
+TABLE = read_table(Path(__file__).with_name('recipes_classification.csv'))
+RUNS = [name for name, row in TABLE.items() if row.epochs]
+EVALUATIONS = [name for name, row in TABLE.items() if not row.epochs]
+FINE_TUNED = [name for name in RUNS if TABLE[name].starts_from]
+VTAB = {'vil_t_vtab1k': 'tiny', 'vil_s_vtab1k': 'small', 'vil_b_vtab1k': 'base'}
 
 
 @cache
@@ -124,62 +59,49 @@ def head_comment(name: str) -> str:
     return ' '.join(line.lstrip('# ') for line in text.splitlines())
 
 
+def test_every_classifier_has_its_row() -> None:
+    configs = vil_mm.CONFIG_DIR.rglob('vil_*.py')
+    names = {path.stem for path in configs if '_base_' not in path.parts}
+    assert names == {*TABLE, *VTAB, 'vil_t_imagenette_cpu'}
+
+
 @pytest.mark.parametrize('name', RUNS)
 def test_recipe(name: str) -> None:
-    cfg = load(name)
+    cfg, row = load(name), TABLE[name]
     optim, clip = cfg.optim_wrapper, cfg.optim_wrapper.clip_grad
-    found = Schedule(
-        cfg.auto_scale_lr.base_batch_size,
-        cfg.updates_per_epoch,
-        cfg.train_cfg.max_iters // cfg.updates_per_epoch,
-        cfg.warmup_iters // cfg.updates_per_epoch,
-        optim.optimizer.lr,
-        cfg.end_lr,
-        optim.optimizer.weight_decay,
-        clip and clip.max_norm,
-    )
-    assert found == schedule_of(name)
-    assert cfg.max_iters == cfg.train_cfg.max_iters == found.epochs * found.updates
-    assert cfg.warmup_iters == found.warmup * found.updates
-    assert (optim.type, optim.get('dtype', 'bfloat16')) == ('AutocastOptimWrapper', 'bfloat16')
+    total, warmup = row.epochs * row.updates, row.warmup * row.updates
+    assert cfg.auto_scale_lr == dict(base_batch_size=row.batch, enable=False)
+    assert cfg.updates_per_epoch == row.updates and cfg.train_cfg.max_iters == total
+    assert read_recipe(cfg) == WarmupCosine(row.lr, row.end_lr, warmup, total)
     assert (optim.optimizer.type, optim.optimizer.betas) == ('AdamW', (0.9, 0.999))
-    assert cfg.auto_scale_lr.enable is False
+    assert optim.optimizer.weight_decay == row.decay and (clip and clip.max_norm) == row.clip
+    assert (optim.type, optim.get('dtype', 'bfloat16')) == ('AutocastOptimWrapper', 'bfloat16')
 
 
-@pytest.mark.parametrize('name', [*RUNS, *EVALUATIONS])
+@pytest.mark.parametrize('name', TABLE)
 def test_the_model_is_what_the_name_says(name: str) -> None:
-    cfg, parts = load(name), parts_of(name)
+    cfg, row = load(name), TABLE[name]
     backbone = cfg.model.backbone
     assert backbone.type == 'VisionLSTM' and backbone.get('init_cfg') is None
-    assert backbone.version == (1 if parts['v1'] else 2)
-    assert backbone.arch == ARCHS[parts['size']]
-    assert backbone.img_size == int(parts['pixels'] or 224)
-    assert backbone.get('stride') == (8 if 'stride8' in name else None)
-    assert backbone.out_type == pooling_of(name)
-    designs = parts['data'] == 'in100'
-    assert backbone.get('traversal', 'alternating') == (parts['kind'] if designs else 'alternating')
-    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == 1000 - 900 * designs
-    drop_path = DROP_PATH[parts['size'][0]] if name in RUNS else 0.0
-    assert backbone.get('drop_path_rate', 0.0) == drop_path
+    assert (backbone.arch, backbone.version, backbone.out_type) == (
+        row.arch,
+        row.version,
+        row.pooling,
+    )
+    assert (backbone.img_size, backbone.get('stride')) == (row.pixels, row.stride)
+    assert backbone.get('traversal', 'alternating') == row.traversal
+    assert cfg.model.head.num_classes == cfg.data_preprocessor.num_classes == row.classes
+    assert backbone.get('drop_path_rate', 0.0) == row.drop_path
     assert not backbone.get('drop_path_decay'), 'the rate is the same in all layers'
 
 
 @pytest.mark.parametrize('name', RUNS)
 def test_rates_of_the_schedule(name: str) -> None:
-    _, updates, epochs, warmup_epochs, lr, end_lr, _, _ = schedule_of(name)
-    warmup, total = warmup_epochs * updates, epochs * updates
-    rates = _rates(str(load(name).param_scheduler), lr, total)
-    assert len(rates) == total
-    third = warmup + (total - 1 - warmup) // 3
-    cosine = math.cos(math.pi * (third - warmup) / (total - 1 - warmup))
-    expected = {
-        0: lr / (warmup + 1),
-        warmup - 1: lr * warmup / (warmup + 1),
-        warmup: lr,
-        third: end_lr + (lr - end_lr) * (1 + cosine) / 2,
-        -1: end_lr,
-    }
-    assert [rates[i] for i in expected] == pytest.approx(list(expected.values()), rel=1e-9)
+    row = TABLE[name]
+    total = row.epochs * row.updates
+    rates = _rates(str(load(name).param_scheduler), row.lr, total)
+    expected = WarmupCosine(row.lr, row.end_lr, row.warmup * row.updates, total)
+    assert relative_difference(rates, expected).max() < 1e-9
 
 
 @cache
@@ -198,9 +120,9 @@ def _rates(scheduler: str, lr: float, updates: int) -> np.ndarray:
 
 @pytest.mark.parametrize('name', RUNS)
 def test_data_of_a_run(name: str) -> None:
-    cfg, size = load(name), int(parts_of(name)['pixels'])
+    cfg, size = load(name), TABLE[name].pixels
     gpus = int(re.search(r'--nproc-per-node (\d+) ', head_comment(name))[1])
-    assert cfg.train_dataloader.batch_size * gpus == schedule_of(name).batch
+    assert cfg.train_dataloader.batch_size * gpus == TABLE[name].batch
     assert cfg.train_dataloader.batch_size % 2 == 0, 'partners are the reversed batch'
     assert f'{gpus} GPUs x {cfg.train_dataloader.batch_size} images' in head_comment(name)
     assert cfg.train_dataloader.drop_last
@@ -213,7 +135,7 @@ def test_data_of_a_run(name: str) -> None:
     assert test['ResizeEdge'].scale == test['CenterCrop'].crop_size == size
 
 
-@pytest.mark.parametrize('name', [*RUNS, *EVALUATIONS])
+@pytest.mark.parametrize('name', TABLE)
 def test_head_comment_has_source_length_and_score(name: str) -> None:
     text = head_comment(name)
     assert 'Vision-LSTM (Alkin et al., ' in text
@@ -221,12 +143,13 @@ def test_head_comment_has_source_length_and_score(name: str) -> None:
         told = re.findall(r'\d+\.\d+', text)
         assert any(abs(float(number) - score) < 0.051 for number in told), score
     if name in RUNS:
-        assert f'{schedule_of(name).epochs} epochs' in text
-        assert f'{parts_of(name)["pixels"]} px' in text
+        assert f'{TABLE[name].epochs} epochs' in text
+        assert f'{TABLE[name].pixels} px' in text
 
 
-@pytest.mark.parametrize(('name', 'parent'), FINE_TUNED_FROM.items())
-def test_fine_tuning_starts_from_the_last_weights(name: str, parent: str) -> None:
+@pytest.mark.parametrize('name', FINE_TUNED)
+def test_fine_tuning_starts_from_the_last_weights(name: str) -> None:
+    parent = TABLE[name].starts_from
     last = f'work_dirs/{parent}/iter_{load(parent).train_cfg.max_iters}.pth'
     assert load(name).load_from == last
     assert load(parent).default_hooks.checkpoint.get('save_last', True)
@@ -244,17 +167,6 @@ def num_parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize(
-    ('name', 'width', 'expected'),
-    [('vil_t_in1k_eval', 2048, 310_489_448), ('vil_v1_t_in1k_eval', 1024, 308_282_728)],
-    ids=['version 2', 'version 1'],
-)
-def test_parameters_of_the_large_model(name: str, width: int, expected: int) -> None:
-    cfg = load(name)
-    cfg.model.head.in_channels = width
-    assert num_parameters(build(cfg, arch='large')) == expected
-
-
 def test_parameters_of_block_designs() -> None:
     """The table of the page counts them for 224 px and 1000 classes."""
     page = (vil_mm.CONFIG_DIR.parent / 'docs' / 'classification.md').read_text()
@@ -263,7 +175,8 @@ def test_parameters_of_block_designs() -> None:
     for traversal, parameters in rows:
         cfg = load(f'vil_v1_t_in100_128_{traversal}')
         cfg.model.head.num_classes = 1000
-        assert f'{num_parameters(build(cfg, img_size=224)):,}' == parameters, traversal
+        count = sum(p.numel() for p in build(cfg, img_size=224).parameters())
+        assert f'{count:,}' == parameters, traversal
 
 
 def groups_by_name(model: nn.Module, cfg: Config) -> dict[str, dict]:
@@ -283,7 +196,7 @@ def test_weight_decay_spares_vectors_and_position_embedding(name: str) -> None:
     model = build(cfg)
     decays = {key: group['weight_decay'] for key, group in groups_by_name(model, cfg).items()}
     expected = {
-        key: 0.0 if p.dim() == 1 or 'pos_embed' in key else schedule_of(name).decay
+        key: 0.0 if p.dim() == 1 or 'pos_embed' in key else TABLE[name].decay
         for key, p in model.named_parameters()
     }
     assert decays == expected
