@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config
 from PIL import Image
+from trees import write_image, write_pairs
 
 SIDE = 96
 NUMBERS = {'train': 6, 'val': 3}
@@ -61,3 +62,29 @@ def cfg(root: Path) -> Config:
             test_dataloader=loader('val'),
         )
     )
+
+
+@pytest.fixture
+def camvid(tmp_path: Path) -> Path:
+    """A sound tree in the layout of CamVid, with three pairs in each split."""
+    root = tmp_path / 'camvid'
+    write_pairs(root, 'camvid', ('a', 'b', 'c'), 0, 10, 255)
+    return root
+
+
+@pytest.fixture
+def cityscapes(tmp_path: Path) -> Path:
+    root = tmp_path / 'cityscapes'
+    write_pairs(root, 'cityscapes', ('x_000000_000019',), 0, 18, 255)
+    return root
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    """Two classes with two images each in both splits."""
+    root = tmp_path / 'imagenet'
+    for split in ('train', 'val'):
+        for wnid in ('n01440764', 'n01443537'):
+            for index in range(2):
+                write_image(root / split / wnid / f'{index}.JPEG')
+    return root
