@@ -19,10 +19,11 @@ def on_gpu(monkeypatch) -> None:
     monkeypatch.setattr('torch.cuda.is_available', lambda: True)
 
 
-def test_auto_is_float16_on_a_gpu_and_bfloat16_on_a_cpu(gpu):
-    cfg = ConfigDict(type='OptimWrapper', clip_grad=dict(max_norm=1.0))
+@pytest.mark.parametrize('kind', ['', 'FiniteLoss'])
+def test_auto_is_float16_on_a_gpu_and_bfloat16_on_a_cpu(gpu, kind):
+    cfg = ConfigDict(type=f'{kind}OptimWrapper', clip_grad=dict(max_norm=1.0))
     use_mixed_precision(cfg)
-    scaled = dict(type='AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
+    scaled = dict(type=f'{kind}AmpOptimWrapper', loss_scale='dynamic', dtype='float16')
     expected = scaled if gpu else dict(type='AutocastOptimWrapper')
     assert cfg.to_dict() == expected | dict(clip_grad=dict(max_norm=1.0))
 
