@@ -47,28 +47,9 @@ def build():
     return build
 
 
-def test_all_configs_are_here():
-    assert CONFIGS == [
-        'atss_vil_t_1x_coco.py',
-        'mask_rcnn_vil_s_3x_coco.py',
-        'mask_rcnn_vil_t_3x_coco.py',
-        'mask_rcnn_vil_t_coco_cpu.py',
-    ]
-
-
-@pytest.mark.parametrize('name', CONFIGS)
-def test_config_opens_with_its_commands(name):
-    comment = (FOLDER / name).read_text().split('_base_ =')[0]
-    assert f'python tools/train.py configs/det/{name}' in comment
-    assert f'python tools/test.py configs/det/{name} CHECKPOINT' in comment
-    assert 'no score is known' in comment or 'is no result' in comment
-
-
 @pytest.mark.parametrize('name', CONFIGS)
 def test_numbers_in_several_places_agree(name):
     cfg = load(name)
-    assert cfg.train_cfg.max_iters == cfg.param_scheduler[-1].end
-    assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
     assert cfg.param_scheduler[-1].milestones[-1] < cfg.train_cfg.max_iters
     width = vil_mm.models.backbones.options.read_arch(cfg.model.backbone.arch)[0]
     pyramid, fpn = cfg.model.neck
