@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -110,9 +111,16 @@ def test_training_compiles_without_operators(variant: str) -> None:
     check_compiled_training('auto', {}, {}, **VARIANTS[variant])
 
 
-@pytest.mark.parametrize('backend', ['parallel', 'recurrent', 'chunkwise'])
-@pytest.mark.parametrize('size', [(16, 16), (12, 16)], ids=['own grid', 'resized'])
-@pytest.mark.parametrize('grad', [True, False], ids=['grad', 'no grad'])
+QUICK_TRACES = [('parallel', (16, 16), True), ('chunkwise', (12, 16), False)]
+TRACES = [
+    pytest.param(*case, marks=() if case in QUICK_TRACES else pytest.mark.slow)
+    for case in itertools.product(
+        ['parallel', 'recurrent', 'chunkwise'], [(16, 16), (12, 16)], [True, False]
+    )
+]
+
+
+@pytest.mark.parametrize(('backend', 'size', 'grad'), TRACES)
 def test_a_trace_passes_its_own_check_and_is_saved(
     backend: str, size: tuple[int, int], grad: bool, tmp_path: Path
 ) -> None:

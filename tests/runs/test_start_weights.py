@@ -91,8 +91,8 @@ def test_training_checks_the_weights_of_the_backbone(cfg):
     with pytest.raises(FileNotFoundError, match=r'checkpoint not found: nowhere\.pth') as error:
         prepare_training(cfg)
     message = str(error.value)
-    assert '\n' not in message and f'{CHECKPOINT_PAGE} says where the authors' in message
-    assert message.endswith('from scratch add --cfg-options model.backbone.init_cfg=None')
+    assert '\n' not in message and f'{CHECKPOINT_PAGE} says where' in message
+    assert message.endswith('model.backbone.init_cfg=None')
 
 
 def test_resuming_needs_no_weights_of_the_backbone(cfg, tmp_path):

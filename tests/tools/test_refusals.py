@@ -26,13 +26,16 @@ def refused(
     return run
 
 
-DECODE = 'model.decode_head'
+DECODE, AUX = 'model.decode_head', 'model.auxiliary_head'
 
 
 @pytest.mark.parametrize(
     ('options', 'words'),
     [
         ([f'{DECODE}.num_classes=150'], f'{DECODE}.num_classes=150, but the train data has 8'),
+        ([f'{AUX}.num_classes=7'], f'{AUX}.num_classes=7, but the train data has 8 classes'),
+        ([f'{DECODE}.loss_decode.class_weight=[1,2]'], 'class_weight has 2 numbers'),
+        ([f'{DECODE}.out_channels=1'], 'one output and num_classes=8'),
         (["val_evaluator.iou_metrics=['mDice']"], "save_best='mIoU', but val_evaluator gives"),
         (['train_dataloader.batch_size=1'], 'a batch norm over a map of one pixel'),
         (['model.backbone.in_channels=4'], 'mean has 3 numbers'),

@@ -46,19 +46,9 @@ def in_own_process(folder: Path, tool: str, *args: str | Path) -> subprocess.Com
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=folder)
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory: pytest.TempPathFactory, write_tiny_config) -> Path:
-    """A folder with ``tiny.py`` and, in ``work``, what the training of it has left."""
-    folder = tmp_path_factory.mktemp('trained')
-    config = write_tiny_config(folder)
-    done = in_own_process(folder, 'train.py', config, '--cfg-options', 'train_cfg.max_iters=2')
-    assert done.returncode == 0, done.stderr[-3000:]
-    return folder
-
-
-@pytest.fixture(scope='module')
-def checkpoint(trained: Path) -> Path:
-    return trained / 'work' / 'iter_2.pth'
+@pytest.fixture
+def checkpoint(trained) -> Path:
+    return trained.checkpoint
 
 
 def metrics_below(folder: Path) -> dict[str, float]:
@@ -76,34 +66,36 @@ def images(drawn_data: Path) -> dict[str, np.ndarray]:
 
 def test_training_leaves_weights_curve_and_config(trained, checkpoint):
     state = torch.load(checkpoint, weights_only=False)
-    assert state['meta']['iter'] == 2
+    assert state['meta']['iter'] == 4
     assert any(key.startswith('backbone.blocks.3.') for key in state['state_dict'])
-    assert (trained / 'work' / 'last_checkpoint').read_text() == str(checkpoint)
-    assert (trained / 'work' / 'tiny.py').is_file()
-    assert len(list((trained / 'work').glob('best_mIoU_iter_*.pth'))) == 1
-    (scalars,) = trained.glob('work/*/vis_data/scalars.json')
+    assert (trained.work_dir / 'last_checkpoint').read_text() == str(checkpoint)
+    assert (trained.work_dir / 'tiny.py').is_file()
+    assert len(list(trained.work_dir.glob('best_mIoU_iter_*.pth'))) == 1
+    (scalars,) = trained.work_dir.glob('*/vis_data/scalars.json')
     lines = [json.loads(line) for line in scalars.read_text().splitlines()]
-    assert [line['iter'] for line in lines if 'loss' in line] == [1, 2]
-    assert sum('mIoU' in line for line in lines) == 1
-    (log,) = trained.glob('work/*/*.log')
+    assert [line['iter'] for line in lines if 'loss' in line] == [1, 2, 3, 4]
+    assert sum('mIoU' in line for line in lines) == 2
+    (log,) = trained.work_dir.glob('*/*.log')
     assert 'the model is trained from scratch' in log.read_text()
 
 
-def test_testing_prints_the_score_and_writes_maps_and_pictures(trained, checkpoint, drawn_data):
+def test_testing_prints_the_score_and_writes_maps_and_pictures(
+    trained, checkpoint, drawn_data, tmp_path
+):
     options = ['--work-dir', 'test', '--out', 'maps', '--show-dir', 'pictures']
-    done = in_own_process(trained, 'test.py', 'tiny.py', checkpoint, *options)
+    done = in_own_process(tmp_path, 'test.py', trained.config, checkpoint, *options)
     assert done.returncode == 0, done.stderr[-3000:]
     printed = re.search(r'mIoU: ([\d.]+)', done.stdout + done.stderr)
     assert printed, done.stdout[-3000:]
-    tested = metrics_below(trained / 'test')
+    tested = metrics_below(tmp_path / 'test')
     assert float(printed[1]) == pytest.approx(tested['mIoU'], abs=1e-2)
-    (scalars,) = trained.glob('work/*/vis_data/scalars.json')
+    (scalars,) = trained.work_dir.glob('*/vis_data/scalars.json')
     validated = json.loads(scalars.read_text().splitlines()[-1])
     assert tested['mIoU'] == validated['mIoU'], 'the weights that were validated were tested'
 
-    maps, inputs = label_maps(trained / 'maps'), images(drawn_data)
+    maps, inputs = label_maps(tmp_path / 'maps'), images(drawn_data)
     assert maps.keys() == inputs.keys()
-    assert {path.stem for path in (trained / 'pictures').iterdir()} == inputs.keys()
+    assert {path.stem for path in (tmp_path / 'pictures').iterdir()} == inputs.keys()
     assert '3 pictures in pictures' in done.stdout
     for name, labels in maps.items():
         assert labels.dtype == np.uint8 and labels.shape == inputs[name].shape[:2]
@@ -111,9 +103,7 @@ def test_testing_prints_the_score_and_writes_maps_and_pictures(trained, checkpoi
 
 
 def test_written_maps_have_the_score(trained, checkpoint, drawn_data, run_here, tmp_path):
-    run_here(
-        'test.py', trained / 'tiny.py', checkpoint, '--work-dir', tmp_path / 't', '--out', 'maps'
-    )
+    run_here('test.py', trained.config, checkpoint, '--work-dir', tmp_path / 't', '--out', 'maps')
     truth = label_maps(drawn_data / 'annotations' / 'validation')
     maps = label_maps(tmp_path / 'maps')
     right = sum(((maps[name] == truth[name]) & (truth[name] > 0)).sum() for name in truth)
@@ -123,7 +113,7 @@ def test_written_maps_have_the_score(trained, checkpoint, drawn_data, run_here, 
 
 
 def test_tta_averages_four_views(trained, checkpoint, drawn_data, run_here, tmp_path, monkeypatch):
-    (trained / 'with_tta.py').write_text(WITH_TTA)
+    (tmp_path / 'with_tta.py').write_text(WITH_TTA.replace('./tiny.py', str(trained.config)))
     views, merge = [], SegTTAModel.merge_preds
 
     def spy(self, samples):
@@ -132,7 +122,7 @@ def test_tta_averages_four_views(trained, checkpoint, drawn_data, run_here, tmp_
 
     monkeypatch.setattr(SegTTAModel, 'merge_preds', spy)
     options = ['--tta', '--out', 'maps', '--work-dir', tmp_path / 'test']
-    run_here('test.py', trained / 'with_tta.py', checkpoint, *options)
+    run_here('test.py', tmp_path / 'with_tta.py', checkpoint, *options)
     assert views == [4, 4, 4]
     assert 0 <= metrics_below(tmp_path / 'test')['mIoU'] <= 100
     maps, inputs = label_maps(tmp_path / 'maps'), images(drawn_data)
@@ -143,7 +133,7 @@ def test_tta_averages_four_views(trained, checkpoint, drawn_data, run_here, tmp_
 
 def test_tta_without_a_pipeline_for_it(trained, checkpoint, run_here, capsys):
     with pytest.raises(SystemExit) as exit_:
-        run_here('test.py', trained / 'tiny.py', checkpoint, '--tta')
+        run_here('test.py', trained.config, checkpoint, '--tta')
     assert exit_.value.code == 2
     assert capsys.readouterr().err == 'test.py: --tta: the config has no tta_pipeline\n'
 
@@ -195,7 +185,7 @@ def test_checkpoint_of_another_model(tiny_config, checkpoint, run_here, capsys, 
     first, *others = refused(run_here, capsys, 'test.py', tiny_config, checkpoint, *options)
     assert first.startswith(f'{checkpoint} does not fit the model: the file holds ViL version 2 (')
     assert '8 layers' in first and '10 layers' in first
-    assert sum('backbone.blocks.4.' in line for line in others) >= 20
+    assert any('backbone.blocks.4.' in line for line in others)
     assert not list(tmp_path.glob('work/**/*.json')), 'no score of a model that is not the one'
 
 
@@ -230,23 +220,12 @@ def test_other_classes_are_trained_anew(tiny_config, checkpoint, run_here, tmp_p
     assert len(state['decode_head.conv_seg.weight']) == 9
 
 
-@pytest.mark.parametrize('layout', ['raw', 'inference'])
-@pytest.mark.parametrize('way', ['test.py', 'load_from', 'init_cfg', 'pretrained'])
-def test_official_weights_are_sent_to_the_converter(
-    tiny_config, run_here, capsys, tmp_path, way, layout
-):
-    raw = published.raw_weights(2, 16, 8, grid=(4, 4))
-    weights = raw if layout == 'raw' else published.inference_weights(raw, 2)
-    file = published.write_published(tmp_path / 'vil2.th', weights)
-    options = {
-        'load_from': [f'load_from={file}'],
-        'init_cfg': ['model.init_cfg.type=Pretrained', f'model.init_cfg.checkpoint={file}'],
-        'pretrained': [f'model.pretrained={file}'],
-    }
-    command = ['test.py', tiny_config, file]
-    if way != 'test.py':
-        command = ['train.py', tiny_config, '--cfg-options', *options[way]]
-    (line,) = refused(run_here, capsys, *command)
+def test_official_weights_are_sent_to_the_converter(tiny_config, run_here, capsys, tmp_path):
+    """One way of many; tests/runs/test_start_weights.py goes through the others."""
+    file = published.write_published(
+        tmp_path / 'vil2.th', published.raw_weights(2, 16, 8, grid=(4, 4))
+    )
+    (line,) = refused(run_here, capsys, 'test.py', tiny_config, file)
     assert line.startswith(str(file))
     assert f'python tools/convert_checkpoint.py {file}' in line
     assert not (tmp_path / 'work').exists()

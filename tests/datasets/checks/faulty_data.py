@@ -167,7 +167,7 @@ def classes_of_a_missing_file(root: Path, cfg: Config) -> None:
     both(cfg, metainfo=dict(classes='names.txt'))
 
 
-@error(r'^train data: .*train\.txt is no text in UTF-8')
+@error(r'^train data: .*train\.txt is no.* UTF-8')
 def list_of_windows(root: Path, cfg: Config) -> None:
     (root / 'train.txt').write_bytes('train0'.encode('utf-16'))
     cfg.train_dataloader.dataset.ann_file = 'train.txt'
