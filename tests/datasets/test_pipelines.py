@@ -324,11 +324,11 @@ def test_settings_of_the_config(name):
     assert cfg.val_dataloader.dataset.pipeline == cfg.test_pipeline
     assert cfg.data_preprocessor.to_rgb is True
     if name in ('imagenet_192', 'imagenet_224'):
-        assert cfg.val_dataloader.dataset.split == 'val'
+        splits = [cfg[f'{x}_dataloader'].dataset.split for x in ('train', 'val')]
+        assert splits == ['train', 'val']
         assert cfg.val_evaluator == dict(type='Accuracy', topk=(1, 5))
     if name in TRAINED:
         assert cfg.train_dataloader.dataset.pipeline == cfg.train_pipeline
-        assert cfg.train_dataloader.dataset.split == 'train'
     else:
         assert 'train_dataloader' not in cfg
 
