@@ -200,7 +200,7 @@ def test_amp(cfg, monkeypatch, cuda, amp, kind):
 
 def test_amp_refuses_another_wrapper(cfg):
     cfg.optim_wrapper.type = 'OptimWrapperDict'
-    with pytest.raises(ValueError, match=r'amp=.*: works with.* not with OptimWrapperDict'):
+    with pytest.raises(ValueError, match=r'amp=.*: supports .* not OptimWrapperDict'):
         prepare_training(cfg, amp='auto')
 
 
@@ -316,8 +316,8 @@ def test_training_checks_the_weights_of_the_backbone(cfg):
     with pytest.raises(FileNotFoundError, match=r'checkpoint not found: nowhere\.pth') as error:
         prepare_training(cfg)
     message = str(error.value)
-    assert '\n' not in message and f'{CHECKPOINT_PAGE} says where the authors' in message
-    assert message.endswith('from scratch add --cfg-options model.backbone.init_cfg=None')
+    assert '\n' not in message and f'{CHECKPOINT_PAGE} says where to get the authors' in message
+    assert message.endswith('from scratch, set model.backbone.init_cfg=None')
 
 
 def test_resuming_needs_no_weights_of_the_backbone(cfg, tmp_path):

@@ -103,12 +103,12 @@ def one_output(**loss) -> dict:
         (one_output(), r'decode_head\.loss_decode is a softmax over one output'),
         (
             one_output(use_sigmoid=True, class_weight=[1.0, 2.0]),
-            r'has 2 numbers, but .* has 1 outputs: .*: that of the second class',
+            r'has 2 numbers, but .* has 1 outputs: .*: the weight of the second class',
         ),
         ({'model.neck.embed_dim': 384}, r'embed_dim=384, but maps of model\.backbone have 192'),
         ({'model.backbone.arch': 'small'}, r'embed_dim=192, but maps of .* have 384'),
-        ({'model.backbone.out_indices': (5, 11)}, r'asks for 2 maps, but model\.neck makes 4'),
-        ({f'{AUX}.in_index': 4}, r'auxiliary_head\.in_index=\[4\], but the head is given 4 maps'),
+        ({'model.backbone.out_indices': (5, 11)}, r'names 2 maps, but model\.neck has 4'),
+        ({f'{AUX}.in_index': 4}, r'auxiliary_head\.in_index=\[4\], but the head gets 4 maps'),
         ({f'{AUX}.in_channels': 96}, r'auxiliary_head\.in_channels=96, but maps .* 192'),
         ({f'{DECODE}.in_channels': [192] * 3}, 'in_channels has 3 entries, in_index 4'),
         ({'model.backbone.out_type': 'raw'}, "out_type='raw' gives no maps"),
@@ -127,7 +127,7 @@ def one_output(**loss) -> dict:
         ),
         (
             {'val_evaluator.iou_metrics': ['mDice']},
-            r"save_best='mIoU', but val_evaluator gives aAcc, mDice, mAcc: name one",
+            r"save_best='mIoU', but val_evaluator computes aAcc, mDice, mAcc: name one",
         ),
         ({'val_evaluator.iou_metrics': ['IoU']}, "iou_metrics has 'IoU', expected some of mIoU"),
         ({'val_evaluator.prefix': 'night'}, r'gives night/aAcc, night/mIoU, night/mAcc'),
@@ -139,7 +139,7 @@ def one_output(**loss) -> dict:
             r"save_best='mFscore': .* add default_hooks\.checkpoint\.rule='greater'",
         ),
         ({'model.backbone.in_channels': 4}, r'mean has 3 numbers, but .*in_channels=4'),
-        ({'model.data_preprocessor.std': [58.0, 57.0]}, '3 numbers of mean and 2 of std'),
+        ({'model.data_preprocessor.std': [58.0, 57.0]}, 'mean has 3 numbers, but std has 2'),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
 )

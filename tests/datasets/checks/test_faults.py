@@ -75,7 +75,7 @@ from faulty_data import (
 from mmengine.config import Config
 
 from vil_mm.datasets import DatasetError
-from vil_mm.runs.data import check_samples, look_at_data
+from vil_mm.runs.data import check_samples, inspect_data
 
 ERRORS = [
     (no_images_of_that_suffix, r"no image .*images/train/\*\.png: set img_suffix='\.jpg', "),
@@ -129,7 +129,7 @@ ERRORS = [
     (listed_with('images/train/train0.jpg masks/train/train0.png\n'), r'has several columns.*: wr'),
     (listed_with('images/train/train0.jpg\n'), r"has a suffix, .*: write 'train0'$"),
     (listed_with('images/train/train0\n'), r"names folders, and .*images/train.*: write 'train0'$"),
-    (list_of_windows, r'^train data: .*train\.txt is no text in UTF-8'),
+    (list_of_windows, r'^train data: .*train\.txt is not UTF-8 text'),
     (labels_of_no_image, r'masks/train has \*\.json: save masks as PNG'),
     (void_beside_classes, r'holds the value 255, .*"no class"\? Then set ignore_index=255 of'),
     (palette_of_the_base, r'^train data: metainfo has 2 classes and a palette of 3 .*_delete_'),
@@ -165,7 +165,7 @@ def test_right_sets_pass(root: Path, cfg: Config, change: Fault, capsys) -> None
     change(root, cfg)
     check_samples(cfg, 'train', 'val')
     assert capsys.readouterr().err == ''
-    assert not [r for r in look_at_data(cfg, 'train', 'val', whole=True) if r.groups]
+    assert not [r for r in inspect_data(cfg, 'train', 'val', whole=True) if r.groups]
 
 
 WARNINGS = [
