@@ -11,7 +11,7 @@ from PIL import Image
 
 from vil_mm.apis import ClsInferencer, SegInferencer
 
-BGR = r'\(H, W, 3\) in the order BGR, got the shape '
+BGR = r'\(H, W, 3\) in BGR order, got the shape '
 
 
 @pytest.fixture(scope='session')
@@ -28,7 +28,7 @@ def inferencers(trained, trained_classifier) -> dict[str, SegInferencer | ClsInf
 @pytest.mark.parametrize(
     ('image', 'message'),
     [
-        (np.zeros((8, 8, 3), np.uint16), 'array of uint8, 0 to 255 in the order BGR, got uint16'),
+        (np.zeros((8, 8, 3), np.uint16), 'array of uint8, 0 to 255 in BGR order, got uint16'),
         (np.zeros((8, 8, 3), np.float32), 'array of uint8, 0 to 255 .*, got float32'),
         (np.zeros((8, 8, 3), bool), 'got bool'),
         (np.zeros((8, 8), np.uint8), BGR + r'\(8, 8\)'),

@@ -238,7 +238,7 @@ def test_training_mode_sides_and_parts_are_refused() -> None:
         wrap_model(build().train(), 'backbone', SHAPE)
     with pytest.raises(ValueError, match='multiples of the patch size 8'):
         wrap_model(build(), 'backbone', (16, 20))
-    with pytest.raises(ValueError, match="part 'neck' is not known"):
+    with pytest.raises(ValueError, match="part 'neck' is unknown"):
         wrap_model(build(), 'neck', SHAPE)
 
 

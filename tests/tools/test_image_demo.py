@@ -105,7 +105,7 @@ def test_gpu_that_is_not_there(run_here, model, tmp_path, capfd) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_here('image_demo.py', image, *model, '--out', 'out', '--device', 'cuda')
     assert stopped.value.code == 2
-    assert 'take cpu' in capfd.readouterr().err.splitlines()[-1]
+    assert 'use cpu' in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_unknown_model(run_here, model, tmp_path, capfd) -> None:
