@@ -75,9 +75,7 @@ def eager_run(model: nn.Module) -> Run:
     return run
 
 
-def compare(
-    run: Run, model: nn.Module, shape: tuple[int, int], batch_sizes: Sequence[int] = BATCH_SIZES
-) -> list[Difference]:
+def compare(run: Run, model: nn.Module, shape: tuple[int, int]) -> list[Difference]:
     """Run a file and the model on the same random images, in batches of several sizes.
 
     Raises:
@@ -87,7 +85,7 @@ def compare(
     found: dict[str, list[Difference]] = {name: [] for name in model.output_names()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for size in batch_sizes:
+        for size in BATCH_SIZES:
             images = model.example(size, shape)
             for name, got, want in zip(found, run(images), eager(images), strict=True):
                 if got.shape != want.shape:
@@ -125,11 +123,11 @@ def check_tolerance(differences: Sequence[Difference], tolerance: float) -> None
             )
 
 
-def measure_seconds(run: Run, images: Tensor, repeats: int = REPEATS) -> float:
+def measure_seconds(run: Run, images: Tensor) -> float:
     """Median time of a call, after a warm-up."""
     run(images)
     times = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.perf_counter()
         run(images)
         times.append(time.perf_counter() - start)

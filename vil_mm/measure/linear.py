@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from vil_mm.runs.tasks import registry_scope
 WEIGHT_DECAYS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 
 
-def linear_scores(cfg: Config, weight_decays: Sequence[float] = WEIGHT_DECAYS) -> dict[str, float]:
+def linear_scores(cfg: Config) -> dict[str, float]:
     """Top-1 accuracy of two simple classifiers on a config's validation set.
 
     The linear one is multinomial logistic regression on standardised pixels, trained to
@@ -25,7 +25,6 @@ def linear_scores(cfg: Config, weight_decays: Sequence[float] = WEIGHT_DECAYS) -
 
     Args:
         cfg: A config for mmpretrain; both data sets are built with the validation pipeline.
-        weight_decays: Weight decays to try.
 
     Returns:
         Percent, for 'most frequent class' and 'linear on raw pixels'.
@@ -40,7 +39,7 @@ def linear_scores(cfg: Config, weight_decays: Sequence[float] = WEIGHT_DECAYS) -
     mean, std = x.mean(0), x.std(0) + 1e-6
     x, x_val = _rotate((x - mean) / std, (x_val - mean) / std)
     scores = [
-        _percent(fit_linear(x, y, decay)(x_val).argmax(1) == y_val) for decay in weight_decays
+        _percent(fit_linear(x, y, decay)(x_val).argmax(1) == y_val) for decay in WEIGHT_DECAYS
     ]
     return {
         'most frequent class': _percent(y_val == frequent),
@@ -48,7 +47,9 @@ def linear_scores(cfg: Config, weight_decays: Sequence[float] = WEIGHT_DECAYS) -
     }
 
 
-def fit_linear(x: Tensor, y: Tensor, weight_decay: float, steps: int = 100):
+def fit_linear(
+    x: Tensor, y: Tensor, weight_decay: float, steps: int = 100
+) -> Callable[[Tensor], Tensor]:
     """Fit logistic regression to ``(N, C)`` features; returns a function to logits."""
     weight = torch.zeros(x.shape[1], int(y.max()) + 1, requires_grad=True)
     bias = torch.zeros(weight.shape[1], requires_grad=True)
