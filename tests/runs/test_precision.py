@@ -66,7 +66,7 @@ def test_float16_on_a_cpu_is_refused(monkeypatch):
     ('kind', 'precision', 'words'),
     [
         ('OptimWrapper', 'float8', "amp='float8': choose one of auto, float16"),
-        ('OptimWrapperDict', 'bfloat16', 'not with OptimWrapperDict'),
+        ('OptimWrapperDict', 'bfloat16', 'not OptimWrapperDict'),
     ],
 )
 def test_unknown(kind, precision, words):

@@ -56,7 +56,7 @@ def test_windows_of_the_training(name: str, sides: str) -> None:
 
 def test_another_segmentor(cfg, weights) -> None:
     cfg.model.type = 'CascadeEncoderDecoder'
-    with pytest.raises(ValueError, match='not with CascadeEncoderDecoder'):
+    with pytest.raises(ValueError, match='not CascadeEncoderDecoder'):
         prepare_testing(cfg, weights, tiled=True)
 
 
