@@ -27,18 +27,18 @@ WARNINGS = ('warn', 'warning', '_warn')
 LOW_LEVEL = ('vil_mm/mlstm/', 'vil_mm/layers/')
 # Beginnings of messages whose options the tools check before, or that no tool and no config reach.
 ONLY_FROM_CODE = (
-    f'form {HOLE} is not known; choose one of',  # tools/get_flops.py has choices
+    f'form {HOLE} is unknown; choose one of',  # tools/get_flops.py has choices
     'no image to measure receptive fields on',
-    'batch_size is a number of images',
-    'opacity is a share from 0 to 1',
+    'batch_size must be at least 1',
+    'opacity must be from 0 to 1',
     'not a state dict: names of weights must be strings',
     'not a state dict of VisionLSTM: left over',
     f"layout {HOLE} is not known; choose 'raw' or",
     'size_range must be (smallest, largest)',
     f'{HOLE}.get_layer_depth tells {HOLE} as numbers of levels',
     'cummax over axis',
-    f'part {HOLE} is not known; choose one of',  # tools/export.py has choices
-    'the model is in training mode, in which drop path is random',
+    f'part {HOLE} is unknown; choose one of',  # tools/export.py has choices
+    'the model is in training mode: call model.eval() first',
     'tiled_argmax takes one image',
     f'{HOLE} windows of {HOLE}x{HOLE} pixels need logits',
     'usage: command_line.py TOOL.py ARGUMENTS',
@@ -107,8 +107,10 @@ def _option(node: ast.AST) -> str:
         return ''
     (keyword,) = call.keywords
     name = keyword.arg.replace('_', '-') if keyword.arg else HOLE
-    is_flag = isinstance(keyword.value, ast.Constant) and keyword.value.value is True
-    return f'--{name}: ' if is_flag else f'--{name} {HOLE}: '
+    value = keyword.value.value if isinstance(keyword.value, ast.Constant) else HOLE
+    if value is False:
+        return f'without --{name}: '
+    return f'--{name}: ' if value in (True, None) else f'--{name} {HOLE}: '
 
 
 def _texts(node: ast.expr) -> list[str]:

@@ -21,12 +21,12 @@ def make_parser() -> Parser:
         '--keys',
         nargs='+',
         metavar='KEY',
-        help='scalars to draw, a panel each; default: loss and mIoU or accuracy/top1',
+        help='scalars to draw, one panel each; default: loss and mIoU or accuracy/top1',
     )
-    parser.add_argument('--legend', nargs='+', metavar='NAME', help='a name for each run')
+    parser.add_argument('--legend', nargs='+', metavar='NAME', help='names of the runs')
     parser.add_argument('--title', help='title of the picture')
     parser.add_argument(
-        '--out', type=Path, help='PNG to write; default: WORK_DIR/curves.png, of several curves.png'
+        '--out', type=Path, help='PNG to write; default: WORK_DIR/curves.png, or curves.png'
     )
     return parser
 

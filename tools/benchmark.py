@@ -1,4 +1,4 @@
-"""Time a config's model and take its peak memory: `python tools/benchmark.py CONFIG [CKPT]`."""
+"""Measure a model's speed and peak memory: `python tools/benchmark.py CONFIG [CKPT]`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def make_parser() -> Parser:
         'checkpoint',
         nargs='?',
         type=existing('checkpoint'),
-        help='weights; random ones take as long',
+        help='weights; default: random, which takes the same time',
     )
     parser.add_shape('height, width', default=(224, 224))
     add_speed_options(parser)

@@ -13,7 +13,7 @@ def make_parser() -> Parser:
     parser = Parser(description=__doc__)
     parser.add_config(help='config file of a segmentor or classifier')
     parser.add_argument(
-        '--output-dir', '-o', type=folder, required=True, metavar='DIR', help='gets the PNGs'
+        '--output-dir', '-o', type=folder, required=True, metavar='DIR', help='folder for the PNGs'
     )
     parser.add_argument('--phase', '-p', choices=('train', 'val', 'test'), default='train')
     parser.add_argument(
@@ -24,7 +24,7 @@ def make_parser() -> Parser:
         '-m',
         choices=MODES,
         default='transformed',
-        help='as loaded; as the pipeline leaves it; both; or after every transform',
+        help='as loaded; after the pipeline; both; or after every transform',
     )
     parser.add_cfg_options()
     return parser

@@ -1,9 +1,9 @@
-"""What the tools' command lines share: options, early checks, errors in one line.
+"""Shared parts of the command lines: options, early checks, one-line errors.
 
-Imports nothing heavy, so that ``--help`` and wrong arguments are answered at once: a tool parses
-its arguments first and imports torch and vil_mm after that.
+Imports nothing heavy, so that ``--help`` and wrong arguments get an immediate answer: tools parse
+their arguments before they import torch and vil_mm.
 
-``python tools/command_line.py train.py ARGUMENTS`` checks a tool's arguments and runs nothing.
+``python tools/command_line.py train.py ARGUMENTS`` only checks a tool's arguments.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ OVERRIDES_HELP = 'overrides: key=value, a.b.c="[1,2]", a.b="dict(type=\'Name\', 
 
 
 class Refusal(Exception):
-    """What an argument's check found. argparse lets it through, in its own words."""
+    """An argument is invalid. Unlike a ValueError, argparse passes its message on."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that takes no abbreviations and puts errors in one line."""
+    """A parser without abbreviations and with one-line errors."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
-    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:  # as argparse has it
+    def parse_args(self, args=None, namespace=None) -> argparse.Namespace:
         words = sys.argv[1:] if args is None else list(args)
         with one_line_errors(Refusal):
-            self._refuse_unknown_options(words)  # before what follows is taken for something else
+            self._refuse_unknown_options(words)  # before their values are taken for arguments
             known, rest = self.parse_known_args(words, namespace)
             if rest:
                 raise Refusal(f'unexpected argument {rest[0]!r} (see --help)')
             return known
 
     def error(self, message: str) -> None:
-        """End with one line; argparse would print all options before it."""
+        """Exit with one line; argparse would also print the usage."""
         message = message.removeprefix('argument ')
-        self.exit(2, f'{self.prog.split()[0]}: {message} (see --help)\n')  # not of a sub-command
+        self.exit(2, f'{self.prog.split()[0]}: {message} (see --help)\n')  # without the sub-command
 
     def _refuse_unknown_options(self, words: list[str]) -> None:
         known = self._all_options()
@@ -70,45 +70,45 @@ class Parser(argparse.ArgumentParser):
         return names
 
     def add_config(self, name: str = 'config', help: str = 'config file', **options: Any) -> None:
-        """A config's path or the name of a model of the zoo; becomes the path."""
-        help += ', or name of a model of the zoo'
+        """Add a config, given by path or by model name; the value is its path."""
+        help += ', or model name from the zoo'
         self.add_argument(name, type=config_file, help=help, **options)
 
     def add_weights(self) -> None:
-        """``checkpoint``, which may be left out."""
+        """Add the optional argument ``checkpoint``."""
         self.add_argument(
             'checkpoint',
             nargs='?',
             type=existing('checkpoint'),
-            help='weights; without, they are random',
+            help='weights; default: random',
         )
 
     def add_cfg_options(self) -> None:
-        """``--cfg-options``; becomes a dict."""
+        """Add ``--cfg-options``; the value is a dict."""
         self.add_argument(
             '--cfg-options', nargs='+', action=Overrides, metavar='KEY=VALUE', help=OVERRIDES_HELP
         )
 
     def add_shape(self, help: str, **options: Any) -> None:
-        """``--shape``; becomes height and width."""
+        """Add ``--shape``; the value is (height, width)."""
         self.add_argument(
             '--shape', type=positive, nargs='+', action=Shape, metavar='PIXELS', help=help,
             **options,
         )  # fmt: skip
 
     def add_device(self) -> None:
-        """``--device``; None is left to the tool."""
+        """Add ``--device``; by default None, for the tool to choose."""
         self.add_argument(
             '--device', choices=('cpu', 'cuda'), help='default: cuda if there is a GPU, else cpu'
         )
 
 
 def run_parser(description: str) -> Parser:
-    """A parser with the options of every run, in the manner of OpenMMLab's own tools."""
+    """A parser with the options of training and testing, as in OpenMMLab's tools."""
     parser = Parser(description=description)
     parser.add_config()
     parser.add_argument(
-        '--work-dir', type=folder, help="where to write; default: the config's, or work_dirs/<name>"
+        '--work-dir', type=folder, help="output folder; default: the config's, or work_dirs/<name>"
     )
     parser.add_cfg_options()
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none')
@@ -117,21 +117,21 @@ def run_parser(description: str) -> Parser:
 
 
 def add_speed_options(parser: Parser) -> None:
-    """Those of ``vil_mm.measure.model_speed.Setting``, and ``--cfg-options``."""
+    """Add the options of ``vil_mm.measure.model_speed.Setting`` and ``--cfg-options``."""
     parser.add_device()
-    parser.add_argument('--batch-size', type=positive, default=1, help='images a call')
-    parser.add_argument('--repeat', type=positive, default=20, help='calls that count')
+    parser.add_argument('--batch-size', type=positive, default=1, help='images per call')
+    parser.add_argument('--repeat', type=positive, default=20, help='timed calls')
     parser.add_argument(
-        '--train-step', action='store_true', help='a step of training instead of a prediction'
+        '--train-step', action='store_true', help='time a training step instead of a prediction'
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='auto',
         choices=('auto', 'float16', 'bfloat16'),
-        help='autocast; without a value float16 on a GPU, bfloat16 on a CPU',
+        help='autocast; without a value, float16 on a GPU and bfloat16 on a CPU',
     )
-    parser.add_argument('--compile', action='store_true', help='torch.compile of the backbone')
+    parser.add_argument('--compile', action='store_true', help='compile the backbone')
     parser.add_cfg_options()
 
 
@@ -148,10 +148,10 @@ def main(
 
 @contextmanager
 def one_line_errors(*expected: type[Exception]) -> Iterator[None]:
-    """End the program with one line, not a traceback, on errors that are the user's to fix.
+    """Exit with one line instead of a traceback on errors that users can fix.
 
-    These are the classes named, those that the package defines, and a full GPU. The exit code is 2
-    or what the class has as ``exit_code``.
+    These are the given classes, those defined by the package, and running out of GPU memory. The
+    exit code is 2, or the class's ``exit_code``.
     """
     try:
         yield
@@ -172,7 +172,7 @@ def _is_own(error: Exception) -> bool:
 
 
 def read_config(args: argparse.Namespace) -> Config:
-    """The config that a command line asks for: ``config`` and as many of the options as it has."""
+    """Read ``args.config`` with those of the options that the command line has."""
     from vil_mm.runs.reading import read_config
 
     os.environ.setdefault('LOCAL_RANK', str(getattr(args, 'local_rank', 0)))
@@ -185,16 +185,16 @@ def read_config(args: argparse.Namespace) -> Config:
 
 
 def config_file(text: str) -> str:
-    """Path of a config file, from that or from a name of the zoo."""
+    """The path of a config file, given by path or by model name."""
     with _as_refusal():
         return str(_light_module('zoo').find_config(text))
 
 
 def existing(kind: str) -> Callable[[str], str]:
-    """A check that a file or folder is there; ``kind`` says what it is to the user."""
+    """A check that a file or folder exists; ``kind`` names it in the message."""
 
     def check(text: str) -> str:
-        if '://' not in text:  # what is to be said of an address the package knows
+        if '://' not in text:  # the package has a better message for URLs
             with _as_refusal():
                 _light_module('files').require(kind, text)
         return text
@@ -202,13 +202,13 @@ def existing(kind: str) -> Callable[[str], str]:
     return check
 
 
-def output(*endings: str) -> Callable[[str], Path]:
-    """A file to write, whose name has one of these endings."""
+def output(*suffixes: str) -> Callable[[str], Path]:
+    """A check that an output file has one of these suffixes."""
 
     def check(text: str) -> Path:
         path = Path(text)
-        if path.suffix.lower() not in endings or path.is_dir():
-            names = ' or '.join(f'*{ending}' for ending in endings)
+        if path.suffix.lower() not in suffixes or path.is_dir():
+            names = ' or '.join(f'*{suffix}' for suffix in suffixes)
             raise argparse.ArgumentTypeError(f'expected the name of a file {names}, got {text!r}')
         return path
 
@@ -216,18 +216,18 @@ def output(*endings: str) -> Callable[[str], Path]:
 
 
 def folder(text: str) -> str:
-    """A folder to write into, which need not be there."""
+    """An output folder, which need not exist."""
     path = Path(text)
-    there = next(place for place in (path, *path.absolute().parents) if place.exists())
-    if not there.is_dir():
-        raise argparse.ArgumentTypeError(f'expected a folder, but {there} is a file')
+    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise argparse.ArgumentTypeError(f'expected a folder, but {existing} is a file')
     return text
 
 
 def positive(text: str) -> int:
-    """A whole number from 1 up."""
+    """A whole number, at least 1."""
     if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'expected a whole number from 1 up, got {text!r}')
+        raise argparse.ArgumentTypeError(f'expected a whole number, at least 1, got {text!r}')
     return int(text)
 
 
@@ -237,7 +237,7 @@ def share(text: str) -> float:
 
 
 def seconds(text: str) -> float:
-    """A time, 0 or longer."""
+    """A time in seconds, at least 0."""
     return _number(text, 0.0, float('inf'), 'expected seconds, 0 or more')
 
 
@@ -252,18 +252,18 @@ def _number(text: str, low: float, high: float, expected: str) -> float:
 
 
 class Shape(argparse.Action):
-    """One side, for squares, or two: becomes height and width."""
+    """Converts one side, for a square, or two sides to (height, width)."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         if len(values) > 2:
             raise argparse.ArgumentError(
-                self, f'expected a side, or height and width, got {len(values)} numbers'
+                self, f'expected one side, or height and width, got {len(values)} numbers'
             )
         setattr(namespace, self.dest, (values[0], values[-1]))
 
 
 class Overrides(argparse.Action):
-    """Collects KEY=VALUE in a dict, see :func:`read_value`."""
+    """Collects KEY=VALUE pairs in a dict, see :func:`read_value`."""
 
     def __call__(self, parser, namespace, values, option_string=None) -> None:
         options = dict(getattr(namespace, self.dest, None) or {})
@@ -271,7 +271,7 @@ class Overrides(argparse.Action):
             key, sign, value = word.partition('=')
             if not sign or not key.strip():
                 raise argparse.ArgumentError(
-                    self, f'expected KEY=VALUE, without blanks around =, got {word!r}'
+                    self, f'expected KEY=VALUE without spaces around =, got {word!r}'
                 )
             try:
                 options[key.strip()] = read_value(value)
@@ -282,7 +282,7 @@ class Overrides(argparse.Action):
 
 @contextmanager
 def _as_refusal() -> Iterator[None]:
-    """argparse would replace the message of a ValueError by its own."""
+    """Keep the message of an error, which argparse would replace with its own."""
     try:
         yield
     except (OSError, ValueError) as error:
@@ -290,29 +290,29 @@ def _as_refusal() -> Iterator[None]:
 
 
 def _light_module(name: str) -> ModuleType:
-    """A module of the package that imports nothing heavy, without the package's other imports."""
+    """Import a light module of the package without importing the package itself."""
     if 'vil_mm' in sys.modules:
         return importlib.import_module(f'vil_mm.{name}')
     package = importlib.util.find_spec('vil_mm')
     if package is None:
         raise Refusal(
-            f'{sys.executable} has no vil_mm: take the Python that it is installed for, such as '
-            '.venv/bin/python, which make env makes'
+            f'{sys.executable} has no vil_mm: use the Python that has it, such as '
+            '.venv/bin/python from make env'
         )
     path = Path(package.submodule_search_locations[0], f'{name}.py')
     spec = importlib.util.spec_from_file_location(f'_light_{name}', path)
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up there
+    sys.modules[spec.name] = module  # dataclasses look up their module there
     spec.loader.exec_module(module)
     return module
 
 
 def _check_only() -> None:
-    """Parse another tool's arguments, as that tool would, and end."""
+    """Parse another tool's arguments and exit."""
     sys.argv = sys.argv[1:]
     tool = Path(__file__).parent / Path(*sys.argv[:1]).name
     if not tool.is_file():
-        raise SystemExit('usage: command_line.py TOOL.py ARGUMENTS, which checks them')
+        raise SystemExit('usage: command_line.py TOOL.py ARGUMENTS')
     runpy.run_path(str(tool), run_name='arguments')['make_parser']().parse_args()
 
 

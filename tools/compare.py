@@ -24,7 +24,7 @@ def make_parser() -> Parser:
         type=folder,
         default='work_dirs/compare',
         metavar='DIR',
-        help='gets compare.png, .json and .csv',
+        help='folder for compare.png, .json and .csv',
     )
     add_speed_options(parser)
     return parser

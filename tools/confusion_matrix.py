@@ -1,4 +1,4 @@
-"""Draw which classes are taken for which: `python tools/confusion_matrix.py CONFIG CKPT`."""
+"""Draw a confusion matrix: `python tools/confusion_matrix.py CONFIG CKPT`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ def make_parser() -> Parser:
     parser.add_argument(
         'ckpt_or_result',
         type=existing('checkpoint or result'),
-        help='checkpoint; or what tools/test.py --out wrote: folder of label maps, predictions.pkl',
+        help='checkpoint, or output of tools/test.py --out: folder of label maps, predictions.pkl',
     )
     parser.add_argument(
-        '--out', type=output('.pkl', '.json'), help='write the counts to this .pkl or .json, too'
+        '--out', type=output('.pkl', '.json'), help='also write the counts, to this .pkl or .json'
     )
     parser.add_argument(
         '--show-path', type=output('.png'), help='PNG to write; default: CONFIG_confusion.png'
     )
-    parser.add_argument('--top', type=positive, default=10, help='pairs to print')
+    parser.add_argument('--top', type=positive, default=10, help='number of pairs to print')
     parser.add_argument('--title', help='title of the picture')
     parser.add_argument('--cmap', default='viridis', help='colour map of matplotlib')
     parser.add_argument(
-        '--include-values', action='store_true', help='percentages in the cells of large matrices'
+        '--include-values', action='store_true', help='show percentages in large matrices, too'
     )
     parser.add_cfg_options()
     return parser
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _name(source: str) -> str:
-    """The last two parts of a path: a run's folder, and what in it was looked at."""
+    """The last two parts of a path: the run's folder and the file."""
     return '/'.join(Path(source).resolve().parts[-2:])
 
 

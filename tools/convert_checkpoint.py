@@ -18,17 +18,17 @@ def make_parser() -> Parser:
     parser.add_argument(
         'src',
         type=existing('checkpoint'),
-        help='file in any of the layouts that docs/checkpoints.md lists',
+        help='file in any layout listed in docs/checkpoints.md',
     )
     parser.add_argument('dst', help='file to write')
     parser.add_argument(
         '--to',
         choices=TARGETS,
         default='classifier',
-        help='names of an mmpretrain classifier, or of the backbone alone; '
-        "official: from ours, the backbone and a classifier's head, back to those of the authors",
+        help='names for an mmpretrain classifier or for the backbone alone; official: convert a '
+        'backbone or classifier of this package back to official names',
     )
-    parser.add_argument('--force', action='store_true', help='replace DST if it is there')
+    parser.add_argument('--force', action='store_true', help='replace an existing DST')
     return parser
 
 
@@ -44,7 +44,7 @@ def report(done: Conversion, dst: str) -> str:
     ]
     if done.left_out:
         parts = ', '.join(f'{part} ({count} tensors)' for part, count in done.left_out.items())
-        lines.append(f"left out: {parts}; the authors' format has no place for them")
+        lines.append(f'left out: {parts}; official files have no place for them')
     if done.backbone:
         lines.append(f'use as:  VisionLSTM({_options(done.backbone)})')
     if done.head:

@@ -1,4 +1,4 @@
-"""Draw the small segmentation data set of the demo: ``python tools/draw_dataset.py data/drawn``."""
+"""Draw the demo's small segmentation data set: ``python tools/draw_dataset.py data/drawn``."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from command_line import Parser, main, positive
 
 def make_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_argument('root', help='folder to make; the same set found there is left as it is')
-    parser.add_argument('--num-train', type=positive, default=240, help='pictures for training')
-    parser.add_argument('--num-val', type=positive, default=40, help='pictures for validation')
+    parser.add_argument('root', help='folder to create; the same data set is kept if it exists')
+    parser.add_argument('--num-train', type=positive, default=240, help='training images')
+    parser.add_argument('--num-val', type=positive, default=40, help='validation images')
     parser.add_argument('--seed', type=int, default=0)
     return parser
 

@@ -1,4 +1,4 @@
-"""Write a model to a file for other programs, and check the file against the model.
+"""Export a model to ONNX or as PyTorch's exported program, and compare it with the model.
 
 ``python tools/export.py CONFIG CHECKPOINT --part whole --shape 512 512 --out model.onnx``
 """
@@ -31,7 +31,7 @@ def make_parser() -> Parser:
         '--tolerance',
         type=float,
         default=1e-4,
-        help='largest difference from the model, as a share of the largest value (1e-4)',
+        help='largest difference from the model, relative to the largest value (1e-4)',
     )
     parser.add_cfg_options()
     return parser
@@ -40,7 +40,7 @@ def make_parser() -> Parser:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from vil_mm.export import OPSET, check_target, deployed, export, find_form
+    from vil_mm.export import OPSET, check_target, export, find_form, wrap_model
     from vil_mm.models.inspection import count_channels
     from vil_mm.runs.build import load_model
 
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, args.format)
     shape = args.shape
     model = load_model(read_config(args), args.checkpoint)
-    function = deployed(model, args.part, shape)
+    function = wrap_model(model, args.part, shape)
     form = find_form(model.backbone, shape)
     start = time.monotonic()
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
     size = f'{count_channels(model.backbone)}, {shape[0]}, {shape[1]}'
     print(f'input     images (batch, {size}) float32: {function.takes}')
     if form is not None:
-        chunks = f', {form.chunk_size} tokens a chunk' if form.chunk_size else ''
+        chunks = f', {form.chunk_size} tokens per chunk' if form.chunk_size else ''
         print(f'mLSTM     {form.backend} form{chunks}')
     print_report(report)
 
@@ -85,7 +85,7 @@ def print_report(report: Report) -> None:
             f'{x.relative:.1e} of the largest value'
         )
     print(
-        f'one image {1000 * report.file_seconds:.0f} ms by the file, '
+        f'one image {1000 * report.file_seconds:.0f} ms with the file, '
         f'{1000 * report.eager_seconds:.0f} ms in eager mode, {torch.get_num_threads()} threads'
     )
 

@@ -1,9 +1,9 @@
-"""Train a segmentor on your own photos and masks: look, recode, split, train, compare.
+"""Train a segmentor on your own photos and masks: check, recode, split, train, compare.
 
     python tools/finetune.py --images PHOTOS --masks MASKS --classes background crack \\
         --from CHECKPOINT
 
-docs/own_data.md says which masks and names are understood, and by which rules.
+docs/own_data.md explains which masks and file names are supported.
 """
 
 from __future__ import annotations
@@ -24,34 +24,38 @@ def make_parser() -> Parser:
         required=True,
         type=folder,
         metavar='FOLDER',
-        help='photos; subfolders train and val, if there are such, are the split',
+        help='photos; subfolders train and val, if present, define the split',
     )
     parser.add_argument(
-        '--masks', required=True, type=folder, metavar='FOLDER', help='masks, named as the photos'
+        '--masks', required=True, type=folder, metavar='FOLDER', help='masks, named like the photos'
     )
     parser.add_argument(
         '--classes',
         nargs='+',
         metavar='NAME',
-        help='in the order of the values, the background too',
+        help='class names in the order of their values, including the background',
     )
     parser.add_argument(
         '--values',
         nargs='+',
         metavar='CLASS=VALUE',
-        help='which value is which class, where that is not clear: background=0 crack=128,255, or '
-        "'crack=#ff0000'; ignore=VALUE has no class, CLASS=rest is all other values",
+        help='value of each class, if it is not obvious: background=0 crack=128,255, or '
+        "'crack=#ff0000'; ignore=VALUE has no class, CLASS=rest takes all other values",
     )
     parser.add_argument(
         '--from',
         dest='start',
         type=existing('checkpoint'),
         metavar='CHECKPOINT',
-        help="weights to start from: a segmentor's, an ImageNet classifier's, or an official file "
-        'of the backbone; default: none, which needs many photos and a GPU',
+        help='weights of a segmentor, an ImageNet classifier or a backbone to start from; '
+        'without, training needs many photos and a GPU',
     )
     parser.add_argument(
-        '--out', type=Path, default=Path(OUT), metavar='FOLDER', help=f'to make; default: {OUT}'
+        '--out',
+        type=Path,
+        default=Path(OUT),
+        metavar='FOLDER',
+        help=f'new folder; default: {OUT}',
     )
     parser.add_argument(
         '--prepare-only', action='store_true', help='write masks, lists and config; do not train'
@@ -61,44 +65,44 @@ def make_parser() -> Parser:
         action='store_true',
         help='leave out photos without a mask and masks without a photo',
     )
-    parser.add_argument('--seed', type=int, default=0, help='of the split and the training')
-    sizes = parser.add_argument_group('instead of what is chosen by device and data')
-    sizes.add_argument('--iters', type=at_least_two, metavar='N', help='updates')
-    sizes.add_argument('--batch-size', type=at_least_two, metavar='N', help='photos an update')
+    parser.add_argument('--seed', type=int, default=0, help='random seed of split and training')
+    sizes = parser.add_argument_group('override what is chosen by device and data')
+    sizes.add_argument('--iters', type=at_least_two, metavar='N', help='number of updates')
+    sizes.add_argument('--batch-size', type=at_least_two, metavar='N', help='photos per update')
     sizes.add_argument(
-        '--crop', type=patches, nargs=2, metavar=('ROWS', 'COLUMNS'), help='pixels, of training'
+        '--crop', type=patches, nargs=2, metavar=('ROWS', 'COLUMNS'), help='training crop in pixels'
     )
     return parser
 
 
 def folder(text: str) -> str:
-    """A folder that is there."""
+    """An existing folder."""
     if not Path(text).is_dir():
         raise argparse.ArgumentTypeError(f'no such folder: {text} (looked from {Path.cwd()})')
     return text
 
 
 def at_least_two(text: str) -> int:
-    """Batch norm cannot learn from one photo, nor a schedule fall within one update."""
+    """At least 2: batch norm needs two photos, and the schedule needs two updates."""
     if positive(text) < 2:
         raise argparse.ArgumentTypeError('expected 2 or more')
     return int(text)
 
 
 def patches(text: str) -> int:
-    """A side of whole patches."""
+    """A side made of whole patches."""
     if positive(text) % 16:
         raise argparse.ArgumentTypeError(f'expected a multiple of 16, got {text}')
     return int(text)
 
 
 def run(args: argparse.Namespace) -> None:
-    from vil_mm.own_data import Wishes, prepare
-    from vil_mm.own_data.run import evaluate, ready_to_train
+    from vil_mm.own_data import FinetuneOptions, prepare
+    from vil_mm.own_data.run import evaluate, prepare_to_train
     from vil_mm.progress import show_progress
     from vil_mm.runs.build import build_runner
 
-    wishes = Wishes(
+    options = FinetuneOptions(
         images=args.images,
         masks=args.masks,
         classes=args.classes,
@@ -112,12 +116,12 @@ def run(args: argparse.Namespace) -> None:
     )
     with one_line_errors(OSError, ValueError):
         with show_progress() as progress:
-            config = prepare(wishes, args.out, progress=progress)
+            config = prepare(options, args.out, progress=progress)
         print(f'config   {config}', flush=True)
         if args.prepare_only:
             print(f'train    python tools/train.py {quote(str(config))}')
             return
-        cfg = ready_to_train(config)
+        cfg = prepare_to_train(config)
     if cfg is not None:
         build_runner(cfg).train()
     result = evaluate(config)
@@ -130,4 +134,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(make_parser(), run, expected=())  # what goes wrong in a run keeps its traceback
+    main(make_parser(), run, expected=())  # errors during a run keep their traceback

@@ -1,4 +1,4 @@
-"""Count what a config's model computes: `python tools/get_flops.py CONFIG --shape 512 512`."""
+"""Count a model's multiply-adds: `python tools/get_flops.py CONFIG --shape 512 512`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def make_parser() -> Parser:
         '--form',
         choices=FORMS,
         default='auto',
-        help='of the mLSTM cell; auto: what runs on the device; fused: the CUDA kernels, also '
-        'counted where there is no GPU',
+        help='form of the mLSTM cell; auto: the one that runs on the device; fused: the CUDA '
+        'kernels, which can be counted without a GPU',
     )
     parser.add_cfg_options()
     return parser

@@ -1,6 +1,6 @@
-"""Predict images and draw the result: ``python tools/image_demo.py IMAGE CONFIG CKPT --out OUT``.
+"""Draw predictions over images: ``python tools/image_demo.py IMAGE CONFIG CKPT --out OUT``.
 
-IMAGE may be a folder of images or a video. CONFIG is a config file or a name of the model zoo.
+IMAGE may be a folder of images or a video. CONFIG is a config file or a model name from the zoo.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ def make_parser() -> Parser:
         '--out',
         '--out-file',
         required=True,
-        help='file to write, or folder (for a folder of images: a folder)',
+        help='file or folder to write; a folder for a folder of images',
     )
-    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the best there is')
+    parser.add_argument('--device', help='cpu, cuda, cuda:1, ...; default: the best available')
     parser.add_argument(
         '--opacity',
         type=share,
-        help="share of the classes' colours over the image, 0 to 1 (0.65); of segmentation",
+        help="opacity of the classes' colours, 0 to 1 (0.65); segmentation only",
     )
     parser.add_argument(
         '--full-size',
         action='store_true',
-        help='do not resize the image but predict by windows: for images much larger than those '
-        'of the training',
+        help='predict in windows instead of resizing, for images much larger than those of the '
+        'training',
     )
     parser.add_argument(
-        '--side-by-side', action='store_true', help='draw the image beside its prediction'
+        '--side-by-side', action='store_true', help='show the image next to its prediction'
     )
     parser.add_cfg_options()
     return parser
@@ -50,16 +50,16 @@ def make_parser() -> Parser:
 
 def run(args: argparse.Namespace) -> None:
     from vil_mm.apis import ClsInferencer, SegInferencer
-    from vil_mm.apis.demo import UnreadableImages, draw_all, plan
+    from vil_mm.apis.demo import UnreadableImages, draw_all, plan_outputs
     from vil_mm.progress import show_progress
     from vil_mm.runs.tasks import classification, find_task
 
-    pairs = plan(args.source, args.out)
+    pairs = plan_outputs(args.source, args.out)
     options = {'device': args.device, 'cfg_options': args.cfg_options}
     if find_task(read_config(args)) is classification:
         if args.full_size or args.opacity is not None:
             name = '--full-size' if args.full_size else '--opacity'
-            raise ValueError(f'{name} is for segmentation: leave it out for a classifier')
+            raise ValueError(f'{name} is for segmentation only: leave it out for a classifier')
         inferencer = ClsInferencer(args.config, args.checkpoint, **options)
     else:
         inferencer = SegInferencer(

@@ -1,4 +1,4 @@
-"""Values of ``--cfg-options KEY=VALUE``, from text."""
+"""Parse the values of ``--cfg-options KEY=VALUE``."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ WORDS = {'true': True, 'false': False}
 
 
 def read_value(text: str) -> object:
-    """A value as Python writes it, or as mmengine's tools take it.
+    """Parse a value in the syntax of Python or of mmengine's tools.
 
-    Python: numbers, None, True, quoted strings, lists, tuples, dicts, also as ``dict(key=1)``, and
-    one in another. mmengine: ``1,2`` is a list, ``[a, b]`` needs no quotes, ``true`` is True, and
-    all other text is a string.
+    Python: numbers, None, True, quoted strings, lists, tuples and dicts (also ``dict(key=1)``),
+    nested as well. mmengine: ``1,2`` is a list, ``[a, b]`` needs no quotes, ``true`` is True, and
+    any other text is a string.
 
     Raises:
-        ValueError: A bracket or quote does not close, or something in a dict is no value.
+        ValueError: A bracket or quote is not closed, or a dict contains an invalid value.
     """
     text = text.strip()
     try:
@@ -25,31 +25,31 @@ def read_value(text: str) -> object:
         value = _literal(tree)
     except (SyntaxError, TypeError, ValueError, RecursionError, MemoryError) as error:
         if text.startswith(('{', 'dict(')):
-            raise ValueError(f'{text} is no dict: {_reason(error)}; {_HOW}') from error
+            raise ValueError(f'{text} is not a dict: {_reason(error)}; {_HOW}') from error
         return _words(text)
     bare = isinstance(tree, ast.Tuple) and tree.elts and tree.elts[0].col_offset == tree.col_offset
     return list(value) if bare else value
 
 
-_HOW = 'write "dict(key=1, name=\'text\')", the whole in quotes for the shell'
+_HOW = 'write "dict(key=1, name=\'text\')", in quotes for the shell'
 
 
 def _parse(text: str) -> ast.expr:
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # of backslashes in regular expressions
+        warnings.simplefilter('ignore')  # about backslashes in regular expressions
         return ast.parse(text, mode='eval').body
 
 
 def _reason(error: Exception) -> str:
-    """Its first line; of Python's parser without the place in the text."""
+    """The first line of an error, without the position that Python's parser adds."""
     return (getattr(error, 'msg', None) or str(error) or type(error).__name__).splitlines()[0]
 
 
 def _literal(node: ast.expr) -> object:
-    """The value of an expression that computes nothing.
+    """The value of a literal expression.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The expression is not a literal.
     """
     if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
         return node.value
@@ -80,14 +80,14 @@ def _is_dict_call(node: ast.expr) -> bool:
 
 
 def _element(node: ast.expr) -> object:
-    """Like :func:`_literal`; in brackets a single word may stand without quotes, as in mmengine."""
+    """Like :func:`_literal`, but a word needs no quotes, as in mmengine."""
     if isinstance(node, ast.Name):
         return WORDS.get(node.id.lower(), node.id)
     return _literal(node)
 
 
 def _words(text: str) -> object:
-    """mmengine's forms: words without quotes, alone, with commas between them or in brackets."""
+    """Parse mmengine's syntax: words without quotes, alone, comma-separated or in brackets."""
     kind = {'(': tuple, '[': list}.get(text[:1])
     if kind and _closing(text) == len(text) - 1:
         return kind(read_value(part) for part in _split(text[1:-1]))
@@ -104,23 +104,23 @@ def _words(text: str) -> object:
 
 
 def _closing(text: str) -> int:
-    """Where the bracket closes that the text begins with."""
+    """Index of the bracket that closes the first one."""
     return next(i for i, depth in _depths(text) if depth == 0)
 
 
 def _split(text: str) -> list[str]:
-    """Parts between the commas that are in no bracket and no quotes."""
+    """Split at commas outside of brackets and quotes."""
     ends = [i for i, depth in _depths(text) if depth == 0 and text[i] == ',']
     starts = [0, *(end + 1 for end in ends)]
     parts = [text[a:b] for a, b in zip(starts, [*ends, len(text)], strict=True)]
-    return parts if parts[-1].strip() else parts[:-1]  # a comma may stand at the end
+    return parts if parts[-1].strip() else parts[:-1]  # a trailing comma is allowed
 
 
 def _depths(text: str) -> list[tuple[int, int]]:
-    """How many brackets and quotes are open after each character, as (place, depth).
+    """Number of open brackets and quotes after each character, as (index, depth).
 
     Raises:
-        ValueError: One does not close, or closes what was not open.
+        ValueError: They are not balanced.
     """
     open_, depths = [], []
     for i, sign in enumerate(text):
@@ -131,9 +131,9 @@ def _depths(text: str) -> list[tuple[int, int]]:
         elif sign in PAIRS:
             open_.append(PAIRS[sign])
         elif sign in '"\'' and not text[:i].rstrip(' ')[-1:].isalnum():
-            open_.append(sign)  # not the apostrophe of a word
+            open_.append(sign)  # not an apostrophe in a word
         elif sign in PAIRS.values():
-            raise ValueError(f'{text} has a {sign} too many')
+            raise ValueError(f'{text} has an unmatched {sign}')
         depths.append((i, len(open_)))
     if open_:
         raise ValueError(f'{text} lacks a closing {open_[-1]}')

@@ -1,4 +1,4 @@
-"""Draw a config's learning rate against its recipe: ``python tools/plot_schedule.py CONFIG``."""
+"""Plot a config's learning rate and its formula: ``python tools/plot_schedule.py CONFIG``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from command_line import Parser, main, read_config
 
 def make_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_config(help='config file of a training')
+    parser.add_config(help='config file for training')
     parser.add_argument('--out', type=Path, help='PNG to write; default: CONFIG_schedule.png')
     parser.add_cfg_options()
     return parser

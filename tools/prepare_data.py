@@ -1,9 +1,9 @@
-"""Check data: all that a config reads, ``... CONFIG``, or a folder, ``... ade20k --check FOLDER``.
+"""Check the data of a config, ``... CONFIG``, or a known data set, ``... ade20k --check FOLDER``.
 
-With a config every image and mask is read that its data sets name, for training, validation and
-testing; the exit code is 2 if something is wrong. With --check the folder of a known set is
-compared with what the set should be; the exit code is 1 if something is wrong, 2 if it could not
-be checked. docs/datasets.md tells where to get each set.
+With a config, every image and mask of its training, validation and test data is read; the exit
+code is 2 if there are errors. With --check, a folder is compared with the published data set; the
+exit code is 1 if they differ, 2 if the folder could not be checked. docs/datasets.md says where to
+get the data.
 """
 
 from __future__ import annotations
@@ -37,22 +37,24 @@ def make_parser() -> Parser:
     parser.add_argument(
         'name',
         metavar='CONFIG|SET',
-        help=f'config file, or name of a model of the zoo; with --check {", ".join(KNOWN_SETS)}',
+        help=f'config file or model name; with --check, one of {", ".join(KNOWN_SETS)}',
     )
-    parser.add_argument('--check', type=existing('folder'), metavar='ROOT', help='folder of a SET')
     parser.add_argument(
-        '--workers', type=positive, help='that read files; default: one a processor'
+        '--check', type=existing('folder'), metavar='ROOT', help='folder of the SET'
+    )
+    parser.add_argument(
+        '--workers', type=positive, help='parallel readers; default: one per processor'
     )
     parser.add_argument(
         '--quick',
         action='store_true',
-        help='with --check: read headers and ends of files only: faster, but damage in between and '
-        'wrong label values are not seen',
+        help='with --check: read only the start and end of files, which is faster but misses '
+        'other damage and wrong label values',
     )
     parser.add_argument(
         '--any-count',
         action='store_true',
-        help='with --check: the set is a deliberate subset: accept any number of files and classes',
+        help='with --check: accept any number of files and classes, for a deliberate subset',
     )
     parser.add_cfg_options()
     return parser
@@ -64,30 +66,30 @@ def run(args: argparse.Namespace) -> None:
     try:
         code = check_folder(args) if args.check else check_config(args)
     except BrokenProcessPool as error:
-        raise OSError('the system ended a process, short of memory? Try --workers 1') from error
+        raise OSError('a process was killed, out of memory? Try --workers 1') from error
     except KeyboardInterrupt:
-        print('\nprepare_data.py: stopped before the end, nothing was changed', file=sys.stderr)
+        print('\nprepare_data.py: interrupted, nothing was changed', file=sys.stderr)
         raise SystemExit(130) from None
     raise SystemExit(code)
 
 
 def settle(args: argparse.Namespace) -> None:
-    """Fail if arguments do not go together; find the config."""
+    """Fail if arguments contradict each other; find the config."""
     if args.check:
         if args.name not in KNOWN_SETS:
             raise Refusal(f'--check takes one of {", ".join(KNOWN_SETS)}, got {args.name!r}')
         if args.cfg_options:
-            raise Refusal('--cfg-options goes with a config, not with --check')
+            raise Refusal('--cfg-options needs a config, not --check')
         return
     if args.name in KNOWN_SETS:
         raise Refusal(f'{args.name} is a data set: add --check ROOT, or name a config')
     if args.quick or args.any_count:
-        raise Refusal('--quick and --any-count go with --check ROOT')
+        raise Refusal('--quick and --any-count need --check ROOT')
     args.config = config_file(args.name)
 
 
 def check_folder(args: argparse.Namespace) -> int:
-    """Compare a folder with the set that it should be; the exit code."""
+    """Compare a folder with a published data set; returns the exit code."""
     from vil_mm.datasets.checks.tree import check_tree
     from vil_mm.progress import show_progress
 
@@ -105,7 +107,7 @@ def check_folder(args: argparse.Namespace) -> int:
 
 
 def check_config(args: argparse.Namespace) -> int:
-    """Read all data of a config; the exit code where nothing is wrong."""
+    """Read all data of a config; returns the exit code."""
     from vil_mm.progress import show_progress
     from vil_mm.runs.data import check_whole, raise_errors
 

@@ -1,4 +1,4 @@
-"""Score guesses that need no model: ``python tools/priors.py configs/CONFIG.py``."""
+"""Score guesses that ignore the image: ``python tools/priors.py configs/CONFIG.py``."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from command_line import Parser, main, positive, read_config
 
 def make_parser() -> Parser:
     parser = Parser(description=__doc__)
-    parser.add_config(help='segmentation or classification config whose data sets are measured')
+    parser.add_config(help='segmentation or classification config')
     parser.add_argument(
         '--grid',
         type=positive,
         nargs=2,
         default=(32, 32),
         metavar=('ROWS', 'COLUMNS'),
-        help='places at which the position prior counts; the image size means every pixel',
+        help='grid of the position prior; use the image size to count every pixel',
     )
     parser.add_cfg_options()
     return parser

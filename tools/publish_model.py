@@ -1,8 +1,8 @@
-"""Cut a checkpoint down to what users of the model need: ``tools/publish_model.py SRC DST``.
+"""Reduce a checkpoint to what users of the model need: ``tools/publish_model.py SRC DST``.
 
-Keeps weights, class names and colours. Leaves out the optimizer's state, logs, and the config,
-which names paths of your machine. DST.pth is written as DST-1a2b3c4d.pth, with the first digits of
-its SHA-256.
+Keeps weights, class names and colours. Removes the optimizer's state, logs, and the config, which
+contains paths of your machine. DST.pth becomes DST-1a2b3c4d.pth, with the first digits of its
+SHA-256.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from command_line import Parser, existing, main, output
 
 def make_parser() -> Parser:
     parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('src', type=existing('checkpoint'), help='checkpoint of a training')
+    parser.add_argument('src', type=existing('checkpoint'), help='training checkpoint')
     parser.add_argument('dst', type=output('.pth'), help='file to write, *.pth')
     return parser
 

@@ -1,4 +1,4 @@
-"""Sum up a run that was trained and tested: ``python tools/report.py CONFIG WORK_DIR``."""
+"""Summarise a trained and tested run: ``python tools/report.py CONFIG WORK_DIR``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def make_parser() -> Parser:
         'run_dir',
         type=existing('work dir'),
         metavar='WORK_DIR',
-        help='folder of the training, with its test in WORK_DIR/test',
+        help='folder of the training; its test is in WORK_DIR/test',
     )
     return parser
 

@@ -1,6 +1,6 @@
-"""Evaluate a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints mIoU, accuracy or mAP.
+"""Test a checkpoint: `python tools/test.py CONFIG CHECKPOINT` prints mIoU, accuracy or mAP.
 
-Log and metrics go to the folder `test` in the work dir of the training.
+Log and metrics go to the folder `test` in the training's work dir.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ def make_parser() -> Parser:
         '--out',
         type=folder,
         metavar='DIR',
-        help='write predicted label maps, predictions.pkl of a classifier, or COCO results of a '
-        'detector to DIR',
+        help='write predictions to DIR: label maps, predictions.pkl (classifiers) or COCO results '
+        '(detectors)',
     )
     parser.add_argument(
         '--show-dir',
         type=folder,
         metavar='DIR',
-        help='draw predictions beside input and ground truth; of a classifier into the images: '
-        'DIR/<image name>.png',
+        help='draw predictions next to input and ground truth, or for classifiers into the '
+        'images: DIR/<image name>.png',
     )
     parser.add_argument('--show', action='store_true', help='show predictions in a window')
     parser.add_argument(
@@ -45,19 +45,20 @@ def make_parser() -> Parser:
         type=seconds,
         default=2.0,
         metavar='SECONDS',
-        help='how long --show shows each; 0: until a key is pressed (2)',
+        help='how long --show shows each picture; 0 waits for a key (2)',
     )
     parser.add_argument(
         '--protocol',
         metavar='NAME',
-        help="one of the config's evaluation protocols: official (default) or community; "
+        help="one of the config's evaluation protocols: official (default) or community; see "
         'docs/segmentation.md',
     )
     parser.add_argument('--tta', action='store_true', help='test-time augmentation')
     parser.add_argument(
         '--tiled',
         action='store_true',
-        help='windows with bounded memory, for images of any size; docs/high_resolution.md',
+        help='predict in windows with bounded memory, for images of any size; see '
+        'docs/high_resolution.md',
     )
     return parser
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace) -> None:
 
     with one_line_errors(OSError, ValueError):
         cfg = read_config(args)
-        if not args.work_dir:  # apart from the trainings
+        if not args.work_dir:  # separate from the training
             cfg.work_dir = str(Path(cfg.work_dir, 'test'))
         prepare_testing(
             cfg,

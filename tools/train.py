@@ -12,35 +12,37 @@ PRECISIONS = ('auto', 'float16', 'bfloat16')
 def make_parser() -> Parser:
     parser = run_parser(__doc__)
     parser.add_argument(
-        '--resume', action='store_true', help='go on from the last checkpoint in the work dir'
+        '--resume', action='store_true', help='continue from the last checkpoint in the work dir'
     )
     parser.add_argument(
         '--amp',
         nargs='?',
         const='auto',
         choices=PRECISIONS,
-        help='mixed precision: float16 with loss scaling (GPUs only) or bfloat16; without a value '
-        'as the config says, else float16 on a GPU, bfloat16 on a CPU',
+        help='mixed precision: float16 with loss scaling (GPUs only) or bfloat16; without a '
+        "value, the config's, else float16 on a GPU and bfloat16 on a CPU",
     )
     parser.add_argument(
         '--auto-scale-lr',
         action='store_true',
-        help="scale the learning rate by the batch over the config's base_batch_size",
+        help="scale the learning rate by the batch size relative to the config's base_batch_size",
     )
-    parser.add_argument('--no-validate', action='store_true', help='do not evaluate on the way')
+    parser.add_argument(
+        '--no-validate', action='store_true', help='do not evaluate during training'
+    )
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
     from vil_mm.runs.build import build_runner
     from vil_mm.runs.distributed import prepare_processes
-    from vil_mm.runs.finished import finished
+    from vil_mm.runs.finished import describe_finished
     from vil_mm.runs.launch import prepare_training
     from vil_mm.runs.screen import is_first_process
 
     with one_line_errors(OSError, ValueError):
         cfg = read_config(args)
-        if nothing_left := finished(cfg, resume=args.resume):
+        if nothing_left := describe_finished(cfg, resume=args.resume):
             if is_first_process(cfg):
                 print(nothing_left)
             return
@@ -56,4 +58,4 @@ def run(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(make_parser(), run, expected=())  # what else goes wrong in a run keeps its traceback
+    main(make_parser(), run, expected=())  # errors during a run keep their traceback

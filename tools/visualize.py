@@ -1,4 +1,4 @@
-"""Draw what a model sees: features, receptive fields, decay of its memory, errors.
+"""Visualise a model: features, receptive fields, decay of its memory, errors.
 
 ``python tools/visualize.py features IMAGE CONFIG CHECKPOINT --out features.png``
 """
@@ -25,14 +25,14 @@ def make_parser() -> Parser:
     _add_images(sub, 'IMAGES', 'image, or folder of images')
     _add_common(sub)
     sub.add_argument('--blocks', type=positive, nargs='+', help='blocks to draw, from 1')
-    _add_count(sub, '--max-images', 4, 'first images of a folder')
+    _add_count(sub, '--max-images', 4, 'number of images from a folder')
 
-    sub = pictures.add_parser('receptive-field', help='what the middle token sees of the image')
-    _add_images(sub, 'IMAGES', 'image, or folder of images, averaged over')
+    sub = pictures.add_parser('receptive-field', help='what the middle token sees')
+    _add_images(sub, 'IMAGES', 'image, or folder of images to average over')
     _add_common(sub)
     sub.add_argument('--layers', type=positive, nargs='+', help='layers to draw, from 1')
-    _add_count(sub, '--draws', 4, 'random signs of channels an image')
-    _add_count(sub, '--max-images', 8, 'first images of a folder')
+    _add_count(sub, '--draws', 4, 'random channel signs per image')
+    _add_count(sub, '--max-images', 8, 'number of images from a folder')
 
     sub = pictures.add_parser('decay', help='what the forget gates keep of each token')
     _add_images(sub, 'IMAGE', 'image')
@@ -42,10 +42,10 @@ def make_parser() -> Parser:
         type=int,
         nargs=2,
         metavar=('ROW', 'COLUMN'),
-        help='show what is left when this token is read, from 0; default: at the end of the scan',
+        help='show what remains when this token is read; default: at the end of the scan',
     )
 
-    sub = pictures.add_parser('errors', help="where a segmentor is wrong on its config's test data")
+    sub = pictures.add_parser('errors', help="errors of a segmentor on its config's test data")
     _add_common(sub, shape=False)
     sub.add_argument('--index', type=int, nargs='+', default=[0, 1, 2], help='images, from 0')
     return parser

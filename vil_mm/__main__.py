@@ -1,4 +1,4 @@
-"""What is installed and what of it works: ``python -m vil_mm`` or ``vil-mm``.
+"""Show what is installed and whether it works: ``python -m vil_mm`` or ``vil-mm``.
 
 ``--models [PATTERN]`` lists the names of the model zoo instead.
 """
@@ -18,7 +18,7 @@ from vil_mm.apis import list_models
 from vil_mm.mlstm.triton.runtime import unsupported_reason
 from vil_mm.torchvision_compat import has_operators
 
-# what is imported -> the packages that may bring it
+# module -> packages that provide it
 PACKAGES = {
     'torch': ('torch',),
     'torchvision': ('torchvision',),
@@ -33,7 +33,7 @@ PACKAGES = {
 
 
 def find_version(module: str) -> str:
-    """Version and package of an imported name, or that it is absent."""
+    """Version and package of a module, or 'not installed'."""
     for package in PACKAGES[module]:
         try:
             return f'{metadata.version(package)} ({package})'
@@ -54,16 +54,16 @@ def check_mmcv_operators() -> str:
 
 
 def check_torchvision_operators() -> str:
-    """Whether the build of torchvision fits that of torch."""
+    """Whether torchvision matches the build of torch."""
     if has_operators():
         return 'compiled'
     return (
-        'not for this build of torch: transforms work, nms and roi_align do not; for those install '
-        'the build (CPU or CUDA) that matches'
+        'not for this build of torch: transforms work, nms and roi_align do not; for those, '
+        'install the matching build (CPU or CUDA)'
     )
 
 
-def fused_kernels() -> str:
+def check_fused_kernels() -> str:
     """Whether the mLSTM runs as fused kernels here."""
     if not torch.cuda.is_available():
         return 'no, there is no CUDA GPU: plain PyTorch runs instead'
@@ -71,25 +71,25 @@ def fused_kernels() -> str:
     return f'no, {reason}: plain PyTorch runs instead' if reason else 'yes, on CUDA tensors'
 
 
-def gpus() -> str:
+def list_gpus() -> str:
     """The GPUs that torch sees."""
     if not torch.cuda.is_available():
         built = torch.version.cuda
-        return 'none' + ('' if built else ', and this torch is built without CUDA')
+        return 'none' + ('' if built else ', and torch is built without CUDA')
     properties = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
     return ', '.join(f'{gpu.name} ({gpu.total_memory / 1024**3:.0f} GiB)' for gpu in properties)
 
 
 def report() -> dict[str, str]:
-    """All that is told, by topic."""
+    """The lines to print, by topic."""
     return {
         'vil_mm': vil_mm.__version__,
         'Python': f'{platform.python_version()} on {platform.system()} {platform.machine()}',
         **{module: find_version(module) for module in PACKAGES},
         'operators of mmcv': check_mmcv_operators(),
         'operators of torchvision': check_torchvision_operators(),
-        'GPUs': gpus(),
-        'fused kernels': fused_kernels(),
+        'GPUs': list_gpus(),
+        'fused kernels': check_fused_kernels(),
         'configs': f'{vil_mm.CONFIG_DIR} ({len(list_models())} models)',
     }
 
@@ -98,7 +98,11 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog='vil-mm', description=__doc__)
     parser.add_argument(
-        '--models', nargs='?', const='*', metavar='PATTERN', help="list models, as 'upernet_*'"
+        '--models',
+        nargs='?',
+        const='*',
+        metavar='PATTERN',
+        help="list models, as in 'upernet_*'",
     )
     args = parser.parse_args()
     if args.models is None:

@@ -1,17 +1,17 @@
-"""Errors about what a function was given, and errors in one line. Imports nothing heavy."""
+"""Errors about arguments, and errors in one line. Imports nothing heavy."""
 
 from __future__ import annotations
 
 
 class ArgumentError(ValueError):
-    """An argument has a value that it cannot have here.
+    """An argument has an unusable value.
 
-    Python users read ``device='cuda': PyTorch finds no GPU here``; a command line writes the same
-    about its option, ``--device cuda: ...``, by :meth:`as_option`.
+    In Python the message reads ``device='cuda': PyTorch finds no GPU here``. A command line shows
+    :meth:`as_option` instead, ``--device cuda: ...``.
 
     Args:
         problem: What is wrong, and what to do.
-        **argument: The name and the value of one argument.
+        **argument: The name and value of one argument.
     """
 
     def __init__(self, problem: str, **argument: object) -> None:
@@ -20,10 +20,13 @@ class ArgumentError(ValueError):
         super().__init__(f'{self.name}={self.value!r}: {problem}')
 
     def as_option(self) -> str:
-        """The message of a command line."""
+        """The message for a command line; True and None are options without a value."""
+        option = f'--{self.name.replace("_", "-")}'
+        if self.value is False:
+            return f'without {option}: {self.problem}'
         values = self.value if isinstance(self.value, list | tuple) else [self.value]
-        words = [] if self.value is True else [str(value) for value in values]
-        return ' '.join([f'--{self.name.replace("_", "-")}', *words]) + f': {self.problem}'
+        words = [str(value) for value in values if value is not True and value is not None]
+        return ' '.join([option, *words]) + f': {self.problem}'
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Files that are there, and files that appear whole or not at all. Imports nothing heavy."""
+"""Require files, and write files atomically. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 
 def require(kind: str, path: str | Path) -> Path:
-    """The path of a file or folder that is there.
+    """Fail unless a file or folder exists; returns its path.
 
     Args:
-        kind: What it is to the user: 'checkpoint', 'image', ...
-        path: From the current folder.
+        kind: What it is, for the message: 'checkpoint', 'image', ...
+        path: The file or folder.
 
     Raises:
-        FileNotFoundError: It is not.
+        FileNotFoundError: It does not exist.
     """
     path = Path(path)
     if not path.exists():
@@ -26,13 +26,13 @@ def require(kind: str, path: str | Path) -> Path:
 
 @contextmanager
 def atomic_write(target: Path) -> Iterator[Path]:
-    """A file to write instead of ``target``, which takes its place at the end if nothing fails.
+    """Yield a temporary file that replaces ``target`` at the end.
 
-    It lies beside the target, whose folder is made, and has the target's ending, by which some
-    writers choose a format. If something fails it is removed, and what was there stays.
+    It is in the target's folder, which is created, and has the same suffix, since some writers
+    choose the format by it. On an error it is removed and the target stays as it was.
 
     Raises:
-        OSError: The folder or the file cannot be made.
+        OSError: The folder or the file cannot be created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unfinished = target.with_name(f'.unfinished-{os.getpid()}-{target.name}')

@@ -1,4 +1,4 @@
-"""How far some work is: one way to say it, one bar that shows it."""
+"""Report progress, and show it as a bar."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-PATIENCE = 2.0  # seconds before anything is shown: what is done sooner needs no bar
-LOG_EVERY = 30.0  # seconds between two lines where there is no terminal
+PATIENCE = 2.0  # seconds before a bar appears: shorter work needs none
+LOG_EVERY = 30.0  # seconds between lines if there is no terminal
 REDRAW_EVERY = 0.1  # seconds
 T = TypeVar('T')
 
-# Called with what is being done and how many steps of how many: ``progress('pairs', 64, 936)``.
+# Called with the kind of step, the steps done and their total: ``progress('pairs', 64, 936)``.
 Progress = Callable[[str, int, int], None]
 
 
 def no_progress(what: str, done: int, total: int) -> None:
-    """A ``Progress`` that shows nothing."""
+    """A ``Progress`` that does nothing."""
 
 
 def track(items: Iterable[T], total: int, what: str, progress: Progress) -> Iterator[T]:
-    """Go through items and report each when it is done with."""
+    """Iterate over items and report progress after each."""
     for done, item in enumerate(items, 1):
         yield item
         progress(what, done, total)
@@ -34,11 +34,11 @@ def track(items: Iterable[T], total: int, what: str, progress: Progress) -> Iter
 
 @contextmanager
 def show_progress(file: TextIO | None = None, patience: float = PATIENCE) -> Iterator[Progress]:
-    """A ``Progress`` for people: a bar on a terminal, a line now and then in a log.
+    """Yield a ``Progress`` that shows a bar on a terminal, or occasional lines in a log.
 
     Args:
         file: Where to write; by default standard error.
-        patience: Seconds of work before a bar is shown.
+        patience: Seconds before the bar appears.
     """
     shown = _Shown(file or sys.stderr, patience)
     try:
@@ -74,7 +74,7 @@ class _Shown:
                 TimeRemainingColumn(),
                 console=self.console,
                 auto_refresh=False,
-                redirect_stdout=False,  # which may go elsewhere
+                redirect_stdout=False,  # it may be a file
                 redirect_stderr=False,
             )
             self.bar.start()
@@ -86,7 +86,7 @@ class _Shown:
                 self.bar.refresh()
 
     def finish(self) -> None:
-        """Leave the bar as it is and go on below it."""
+        """Stop the bar; output continues below it."""
         if self.bar is not None:
             self.bar.stop()
         self.bar, self.what = None, ''

@@ -1,6 +1,6 @@
-"""Keeps off the screen what other packages say there and what means nothing to a user.
+"""Suppress messages of other packages that mean nothing to users.
 
-Only the texts listed are dropped: what users' own code prints or warns about passes.
+Only the messages listed here are dropped; output of users' own code passes.
 """
 
 from __future__ import annotations
@@ -11,35 +11,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import TextIO
 
-# of the OpenMMLab forks: a commercial data source that no part of vil_mm uses
+# from the OpenMMLab forks, about a commercial data source that vil_mm does not use
 IMPORT_PRINTS = ('Could not import OneDL',)
-# of mmcv: true for every build without compiled operators. `python -m vil_mm` says so, and a
-# config that needs them is refused
+# from mmcv without compiled operators, which `python -m vil_mm` reports; configs that need them are
+# rejected
 IMPORT_WARNINGS = ('Fail to import ``MultiScaleDeformableAttention``',)
-# of mmseg, about every model of two classes: both ways work, docs/fine_tuning.md compares them
+# from mmseg, for every model of two classes; docs/fine_tuning.md compares both ways
 BUILD_WARNINGS = ('For binary segmentation, we suggest using',)
 
 
 def quiet_building() -> None:
-    """Drop, from now on, the warnings above about models that are built."""
+    """Suppress ``BUILD_WARNINGS`` from now on."""
     for message in BUILD_WARNINGS:
         warnings.filterwarnings('ignore', message=message, category=UserWarning)
 
 
 @contextmanager
 def quiet_import() -> Iterator[None]:
-    """Import OpenMMLab packages without the remarks above."""
+    """Suppress the messages above while OpenMMLab packages are imported."""
     with warnings.catch_warnings(), without_lines(*IMPORT_PRINTS):
         for message in IMPORT_WARNINGS:
             warnings.filterwarnings('ignore', message=message, category=UserWarning)
-        # Python 3.12 and newer, of escapes such as '\d' in other packages' sources
+        # from Python 3.12 on, about escapes such as '\d' in other packages' sources
         warnings.filterwarnings('ignore', category=SyntaxWarning)
         yield
 
 
 @contextmanager
 def without_lines(*starts: str) -> Iterator[None]:
-    """Drop the lines of standard output that begin with one of these texts."""
+    """Drop lines of standard output that start with one of these strings."""
     kept = _Sieve(sys.stdout, starts)
     try:
         with redirect_stdout(kept):
@@ -49,7 +49,7 @@ def without_lines(*starts: str) -> Iterator[None]:
 
 
 class _Sieve:
-    """A text stream that passes whole lines on to another, some left out."""
+    """A text stream that forwards lines to another, except some."""
 
     def __init__(self, stream: TextIO, starts: tuple[str, ...]) -> None:
         self._stream, self._starts, self._line = stream, starts, ''
@@ -62,7 +62,7 @@ class _Sieve:
         return len(text)
 
     def finish(self) -> None:
-        """Pass on a last line that has no end, and from then on everything at once."""
+        """Forward an unfinished last line, and from then on everything immediately."""
         self._stream.write(self._line)
         self._line, self.write = '', self._stream.write
 

@@ -1,10 +1,9 @@
-"""Makes `import torchvision` work where its build does not fit the installed torch.
+"""Make `import torchvision` work if its build does not match the installed torch.
 
 mmpretrain imports torchvision for its transforms. A torchvision built for CUDA cannot load its
-compiled library beside a CPU torch; its import then fails at `nms`, the first operator that it
-describes to torch without asking whether the library is there. vil_mm needs none of the operators,
-so that importing it says nothing of this: `python -m vil_mm` does, and torchvision itself when one
-of them is called.
+compiled library with a CPU build of torch, so its import fails at `nms`, the first operator that it
+registers without checking for the library. vil_mm needs none of these operators, so its import
+stays silent; `python -m vil_mm` reports the mismatch, and so does torchvision if one is called.
 """
 
 import importlib
@@ -21,12 +20,12 @@ _declared: list[torch.library.Library] = []  # a declaration lives as long as it
 
 
 def import_torchvision() -> None:
-    """Imports torchvision, if need be with its two operators declared but without a kernel.
+    """Import torchvision, if necessary after declaring two operators without a kernel.
 
-    After that the transforms work; a call of a compiled operator fails, and torchvision says why.
+    Transforms then work. Compiled operators fail when called, with torchvision's explanation.
 
     Raises:
-        ImportError: if torchvision is not installed.
+        ImportError: torchvision is not installed.
     """
     try:
         importlib.import_module('torchvision')
@@ -45,7 +44,7 @@ def import_torchvision() -> None:
 
 def _import_without_operators() -> None:
     for name in [name for name in sys.modules if name.split('.')[0] == 'torchvision']:
-        del sys.modules[name]  # half imported: the second try has to run them from the start
+        del sys.modules[name]  # partly imported: run them again from the start
     library = torch.library.Library('torchvision', 'FRAGMENT')
     for schema in _SCHEMAS:
         library.define(schema)
@@ -54,5 +53,5 @@ def _import_without_operators() -> None:
 
 
 def has_operators() -> bool:
-    """Whether torchvision's compiled operators (nms, roi_align, ...) are there."""
+    """Whether torchvision's compiled operators (nms, roi_align, ...) are available."""
     return importlib.import_module('torchvision.extension')._has_ops()

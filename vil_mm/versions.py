@@ -1,4 +1,4 @@
-"""Which OpenMMLab packages vil_mm supports, and whether the installed ones are of them."""
+"""Supported versions of OpenMMLab packages, and a check of the installed ones."""
 
 import importlib
 import re
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 
 class Supported(NamedTuple):
-    """Versions from `low` up to, but not including, `high`, under any of the distribution names."""
+    """Versions from `low` up to, but excluding, `high`, under any of the distribution names."""
 
     low: str
     high: str
@@ -25,10 +25,10 @@ SUPPORTED = {
 
 
 def check_stack() -> None:
-    """Checks the installed OpenMMLab packages; warns at most once, about all that is unusual.
+    """Check the installed OpenMMLab packages; warn once about all unsupported versions.
 
     Raises:
-        ImportError: if one of the packages is missing.
+        ImportError: A package is missing.
     """
     missing = [module for module in SUPPORTED if find_spec(module) is None]
     if missing:
@@ -42,13 +42,13 @@ def check_stack() -> None:
 
 
 def installed_version(module: str) -> str:
-    """Returns a package's version, by its metadata so that nothing heavy is imported for it."""
+    """A package's version, from its metadata to avoid a slow import."""
     for distribution in SUPPORTED[module].distributions:
         try:
             return metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
-    return importlib.import_module(module).__version__  # a bare source tree on the path
+    return importlib.import_module(module).__version__  # a source tree on the path
 
 
 def _remark_on(module: str) -> str | None:
@@ -59,7 +59,7 @@ def _remark_on(module: str) -> str | None:
 
 
 def _release(version: str) -> tuple[int, ...]:
-    """Returns the leading numbers of a version: '0.11.0rc3' gives (0, 11, 0), '2.4' (2, 4, 0)."""
+    """The leading numbers of a version: '0.11.0rc3' gives (0, 11, 0), '2.4' (2, 4, 0)."""
     numbers = re.match(r'\d+(\.\d+)*', version)
     if numbers is None:
         return (0, 0, 0)

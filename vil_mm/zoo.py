@@ -1,7 +1,7 @@
-"""The model zoo: the records that ``model-index.yml`` lists, one or more for every config.
+"""The model zoo: the records of ``model-index.yml``, one or more per config.
 
-Imports nothing of the package and nothing heavy: the command lines look names up before torch is
-imported, and take this file alone.
+Imports nothing else of the package and nothing heavy: command lines load this file alone to look
+up names before torch is imported.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 
 
 def _find_config_dir() -> Path:
-    """Returns the configs packed into the wheel or, in a working tree, the repository's own."""
+    """The configs in the installed wheel, or those of the repository."""
     package = Path(__file__).resolve().parent
     packed = package / '.mim' / 'configs'
     return packed if packed.is_dir() else package.parent / 'configs'
@@ -27,17 +27,17 @@ CONFIG_DIR: Path = _find_config_dir()
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """One model of the zoo.
+    """A model of the zoo.
 
     Attributes:
-        name: Unique name, that of the config file without ``.py`` in all but a few records, where
-            one config serves several files of weights.
+        name: Unique name: that of the config without ``.py``, unless one config serves several
+            weights.
         config: The config file.
         task: 'Semantic Segmentation', 'Image Classification' or 'Object Detection'.
-        dataset: What the scores are measured on.
-        metrics: Scores in percent by name; empty if none are known.
-        metadata: Parameters, FLOPs, training data, where the scores come from.
-        official_weights: File of the authors' release that the scores belong to, if it is one.
+        dataset: Data set of the scores.
+        metrics: Scores in percent by name; empty if unknown.
+        metadata: Parameters, FLOPs, training data, source of the scores.
+        official_weights: The official file that the scores belong to, if any.
     """
 
     name: str
@@ -53,8 +53,8 @@ def list_models(pattern: str = '*', task: str | None = None) -> list[str]:
     """Names of the zoo's models.
 
     Args:
-        pattern: Shell pattern, as in ``'upernet_vil_*_ade20k'``.
-        task: Only those of one task, see :class:`ModelRecord`.
+        pattern: Shell pattern such as ``'upernet_vil_*_ade20k'``.
+        task: Only list models of this task, see :class:`ModelRecord`.
     """
     return [
         record.name
@@ -64,34 +64,34 @@ def list_models(pattern: str = '*', task: str | None = None) -> list[str]:
 
 
 def find_model(name: str) -> ModelRecord:
-    """The record of a name; case does not matter.
+    """The record with a name, ignoring case.
 
     Raises:
-        ValueError: There is none; names the closest.
+        ValueError: The name is unknown; the message suggests the closest ones.
     """
     records = _records()
     if name.lower() in records:
         return records[name.lower()]
     raise ValueError(
-        f'no model is called {name!r}: {_closest(name)}python -m vil_mm --models lists all, and '
+        f'no model is called {name!r}: {_suggest(name)}python -m vil_mm --models lists all names; '
         'the path of a config file works as well'
     )
 
 
 def find_config(name_or_path: str | Path) -> Path:
-    """A config file, by its path or by a model's name.
+    """Find a config file by its path or by the name of a model.
 
     Raises:
-        FileNotFoundError: It reads like a path, and there is no such file.
-        ValueError: It reads like a name, and there is no such model; or it is a folder.
+        FileNotFoundError: The argument looks like a path, but the file does not exist.
+        ValueError: It looks like a name, but the model does not exist; or it is a folder.
     """
     path = Path(name_or_path)
     if path.is_file():
         return path
     if path.is_dir() and str(path).lower() not in _records():
-        raise ValueError(f'{path} is a folder: name the config file, *.py, in it')
+        raise ValueError(f'{path} is a folder: name a config file, *.py, in it')
     if path.suffix or len(path.parts) > 1:
-        hint = describe_place(path) or _closest(path.stem).rstrip()
+        hint = describe_place(path) or _suggest(path.stem).rstrip()
         raise FileNotFoundError(
             f'config not found: {path} (looked from {Path.cwd()})' + (f'; {hint}' if hint else '')
         )
@@ -99,7 +99,7 @@ def find_config(name_or_path: str | Path) -> Path:
 
 
 def describe_place(path: Path) -> str:
-    """Says where the package keeps the config of this file name; empty if it has none."""
+    """Where the package keeps the config with this file name; '' if it has none."""
     record = _records().get(path.stem.lower())
     if record is None or path.suffix != '.py':
         return ''
@@ -108,8 +108,8 @@ def describe_place(path: Path) -> str:
     return f'{path.stem} is at {place}'
 
 
-def _closest(name: str) -> str:
-    """A question with the names of models that read much like this one, or nothing."""
+def _suggest(name: str) -> str:
+    """'did you mean ...? ' with the most similar model names, or ''."""
     close = difflib.get_close_matches(name.lower(), _records(), n=3)
     return f'did you mean {" or ".join(close)}? ' if close else ''
 
@@ -119,15 +119,15 @@ def _records() -> dict[str, ModelRecord]:
     root = CONFIG_DIR.parent
     index = _load(root / 'model-index.yml')
     entries = [entry for file in index['Import'] for entry in _load(root / file)['Models']]
-    return {entry['Name'].lower(): _record(root, entry) for entry in entries}
+    return {entry['Name'].lower(): _make_record(root, entry) for entry in entries}
 
 
 def _load(path: Path) -> dict:
-    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times faster, where it is built
+    loader = getattr(yaml, 'CSafeLoader', yaml.SafeLoader)  # ten times faster, if available
     return yaml.load(path.read_text(encoding='utf-8'), loader)
 
 
-def _record(root: Path, entry: dict) -> ModelRecord:
+def _make_record(root: Path, entry: dict) -> ModelRecord:
     (result,) = entry['Results']
     return ModelRecord(
         name=entry['Name'],

@@ -114,7 +114,7 @@ def test_gpu_that_is_not_there(segmentor, classifier) -> None:
 
 def test_config_of_a_part(tmp_path) -> None:
     part = vil_mm.CONFIG_DIR / '_base_' / 'default_runtime.py'
-    with pytest.raises(ValueError, match='no segmentation config'):
+    with pytest.raises(ValueError, match='not for segmentation'):
         SegInferencer(part)
     (tmp_path / 'bad.py').write_text('model = dict(')
     with pytest.raises(ValueError, match='cannot be read as a config'):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vil_mm.apis import ClsInferencer, SegInferencer
 
-BGR = r'\(H, W, 3\) in the order BGR, got the shape '
+BGR = r'\(H, W, 3\) in BGR order, got the shape '
 
 
 @pytest.fixture(scope='session')
@@ -28,7 +28,7 @@ def inferencers(trained, trained_classifier) -> dict[str, SegInferencer | ClsInf
 @pytest.mark.parametrize(
     ('image', 'message'),
     [
-        (np.zeros((8, 8, 3), np.uint16), 'array of uint8, 0 to 255 in the order BGR, got uint16'),
+        (np.zeros((8, 8, 3), np.uint16), 'array of uint8, 0 to 255 in BGR order, got uint16'),
         (np.zeros((8, 8, 3), np.float32), 'array of uint8, 0 to 255 .*, got float32'),
         (np.zeros((8, 8, 3), bool), 'got bool'),
         (np.zeros((8, 8), np.uint8), BGR + r'\(8, 8\)'),
@@ -72,7 +72,7 @@ test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
     inferencer(grey)
     inferencer.draw(tmp_path / 'x.png')
     assert len(fed) == 4 and all(np.array_equal(image, grey[None]) for image in fed)
-    assert (inferencer.look_at(tmp_path / 'x.png') == grey[..., None]).all()
+    assert (inferencer.to_picture(tmp_path / 'x.png') == grey[..., None]).all()
     with pytest.raises(ValueError, match=r'array \(H, W, 1\) or \(H, W\), got the shape'):
         inferencer(pixels)
 
@@ -94,7 +94,7 @@ def test_a_folder_goes_on_after_a_damaged_image(inferencers, kind, images, tmp_p
         inferencer([images / 'aa.png'])
     for name in ('a.png', 'b.jpg'):
         (images / name).unlink()
-    with pytest.raises(ValueError, match=r'no image of the folder can be read: .*aa\.png'):
+    with pytest.raises(ValueError, match=r'no image in the folder can be read: .*aa\.png'):
         inferencer(images)
 
 
@@ -108,7 +108,7 @@ def test_a_batch_of_several_sizes(inferencers) -> None:
 
 @pytest.mark.parametrize('kind', ['segmentor', 'classifier'])
 def test_a_batch_of_nothing_is_refused(inferencers, kind: str, images) -> None:
-    with pytest.raises(ValueError, match='batch_size is a number of images, 1 or more, got 0'):
+    with pytest.raises(ValueError, match='batch_size must be at least 1, got 0'):
         inferencers[kind](str(images / 'a.png'), batch_size=0)
 
 
@@ -120,7 +120,7 @@ def test_a_device_that_no_one_knows(segmentor) -> None:
 def test_opacity_is_of_one_call(inferencers, images) -> None:
     inferencer, image = inferencers['segmentor'], str(images / 'a.png')
     before = inferencer.draw(image)
-    with pytest.raises(ValueError, match='opacity is a share from 0 to 1, got 2'):
+    with pytest.raises(ValueError, match='opacity must be from 0 to 1, got 2'):
         inferencer(image, return_vis=True, opacity=2)
     inferencer(image, return_vis=True, opacity=0.1)
     assert (inferencer.draw(image) == before).all()

@@ -152,7 +152,7 @@ def test_weights_that_fit(small, tmp_path):
 def test_weights_of_another_size_are_refused(small, tmp_path):
     wide = {'embed_dims': 32, 'num_layers': 2, 'num_heads': 2, 'feedforward_channels': 32}
     save(small, tmp_path / 'wide.pth', arch=wide)
-    with pytest.raises(CheckpointError, match=r'wide\.pth does not fit TwoNormDeiT3: \d+ of'):
+    with pytest.raises(CheckpointError, match=r'wide\.pth does not match TwoNormDeiT3: \d+ of'):
         check_pretrained(small)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import vil_mm.export
-from vil_mm.export import check_target, deployed, export, find_form
+from vil_mm.export import check_target, export, find_form, wrap_model
 from vil_mm.export.check import Difference, check_tolerance, compare, eager_run
 from vil_mm.export.program import SUFFIXES
 from vil_mm.mlstm.cost import Choice
@@ -98,7 +98,7 @@ def test_running_maximum_and_its_indices(length: int) -> None:
     wanted = torch.cummax(x, -1)
     assert (np.asarray(getattr(values, 'value', values)) == wanted.values.numpy()).all()
     assert (np.asarray(getattr(indices, 'value', indices)) == wanted.indices.numpy()).all()
-    with pytest.raises(ValueError, match='is not translated'):
+    with pytest.raises(ValueError, match='is not supported'):
         onnx_cummax(x.numpy(), 0)
 
 
@@ -190,7 +190,7 @@ def test_what_onnx_has_not_is_told_in_one_line(tmp_path: Path) -> None:
     pytest.importorskip('onnxscript')
     model = nn.Module()
     model.backbone = Foreign(lambda x: x.cummax(1).values)
-    message = r'^PyTorch has no translation .*: ValueError: cummax over axis 1 .*--format torch-'
+    message = r'PyTorch cannot convert .*: ValueError: cummax over axis 1 .*use torch-'
     with pytest.raises(ValueError, match=message) as told:
         export(model.eval(), tmp_path / 'm.onnx', SHAPE, part='backbone')
     assert '\n' not in str(told.value) and not list(tmp_path.iterdir())
@@ -207,7 +207,7 @@ def test_other_channels_and_backbones(tmp_path: Path) -> None:
 
 
 def test_differences_are_seen() -> None:
-    function = deployed(build(), 'backbone', SHAPE)
+    function = wrap_model(build(), 'backbone', SHAPE)
     run = eager_run(function)
     (same,) = compare(run, function, SHAPE)
     assert same.largest == 0 and same.scale > 0 and same.shape == (16, 2, 3)
@@ -224,22 +224,22 @@ def test_differences_are_seen() -> None:
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
-        ({'mlstm_backend': 'triton'}, 'fused Triton kernels'),
+        ({'mlstm_backend': 'triton'}, 'Triton kernels'),
         ({'mlstm_backend': 'recurrent'}, 'token by token'),
     ],
 )
 def test_forms_that_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f'{message}.*mlstm_backend=auto'):
-        deployed(build(**options), 'backbone', SHAPE)
+        wrap_model(build(**options), 'backbone', SHAPE)
 
 
 def test_training_mode_sides_and_parts_are_refused() -> None:
     with pytest.raises(ValueError, match='training mode'):
-        deployed(build().train(), 'backbone', SHAPE)
+        wrap_model(build().train(), 'backbone', SHAPE)
     with pytest.raises(ValueError, match='multiples of the patch size 8'):
-        deployed(build(), 'backbone', (16, 20))
-    with pytest.raises(ValueError, match="part 'neck' is not known"):
-        deployed(build(), 'neck', SHAPE)
+        wrap_model(build(), 'backbone', (16, 20))
+    with pytest.raises(ValueError, match="part 'neck' is unknown"):
+        wrap_model(build(), 'neck', SHAPE)
 
 
 @pytest.mark.parametrize('mode', ['slide', 'tiled'])
@@ -248,17 +248,17 @@ def test_windows_are_refused_but_one(mode: str) -> None:
     model.decode_head, model.data_preprocessor = nn.Identity(), nn.Identity()
     model.test_cfg = {'mode': mode, 'crop_size': (16, 16), 'stride': (8, 8)}
     with pytest.raises(ValueError, match=r'windows of .*--shape 16 16'):
-        deployed(model, 'whole', SHAPE)
-    assert deployed(model, 'whole', (16, 16)).output_names() == ['logits']
+        wrap_model(model, 'whole', SHAPE)
+    assert wrap_model(model, 'whole', (16, 16)).output_names() == ['logits']
     model.test_cfg = {'mode': 'whole'}
-    assert deployed(model, 'whole', SHAPE).output_names() == ['logits']
+    assert wrap_model(model, 'whole', SHAPE).output_names() == ['logits']
 
 
 def test_detectors_are_refused_whole() -> None:
     model = build()
     model.bbox_head = nn.Identity()
-    with pytest.raises(ValueError, match=r'a detector is not exported whole.*part=.backbone'):
-        deployed(model, 'whole', SHAPE)
+    with pytest.raises(ValueError, match=r'a detector cannot be exported whole.*part=.backbone'):
+        wrap_model(model, 'whole', SHAPE)
 
 
 def test_form_in_the_file() -> None:

@@ -146,7 +146,7 @@ def test_segmentor() -> None:
     # 3 x 3 from 192 to 192 channels, then 1 x 1 to 150 classes, at 1/16 of the image
     assert count.auxiliary == 32**2 * (9 * 192 * 192 + 192 * 150)
     text = format_count(count, (512, 512), 'cpu')
-    assert 'chunkwise, 64 tokens a chunk' in text and 'auxiliary head, training' in text
+    assert 'chunkwise, 64 tokens per chunk' in text and 'auxiliary head, training' in text
 
 
 def test_other_backbones() -> None:

@@ -70,7 +70,7 @@ def test_splits_are_noted(tmp_path):
     [
         (['a.jpg'], ['b.png'], ValueError, 'no mask in .* has the name of a photo'),
         (['x/a.jpg', 'y/a.jpg'], ['a.png'], ValueError, r'photos such as x/a\.jpg, y/a\.jpg and'),
-        (['a.jpg', 'a.png'], ['a.png'], ValueError, 'have one name'),
+        (['a.jpg', 'a.png'], ['a.png'], ValueError, 'have the same name'),
         (['a.heic'], ['a.png'], FileNotFoundError, r'no image in .*there are \.heic'),
         (['.hidden.jpg'], ['a.png'], FileNotFoundError, 'it is empty'),
     ],

@@ -14,7 +14,7 @@ from mmseg.registry import DATASETS
 from own_data.conftest import labels_of
 from PIL import Image
 
-from vil_mm.own_data import Wishes, prepare
+from vil_mm.own_data import FinetuneOptions, prepare
 from vil_mm.own_data.prepare import class_weights
 
 BW = np.array([[0, 0, 0], [255, 255, 255]], np.uint8)
@@ -51,8 +51,8 @@ def alpha(labels: np.ndarray) -> Image.Image:
 def prepared(folders, out: Path, *classes: str, **options) -> tuple[Config, list[str]]:
     said: list[str] = []
     images, masks = map(str, folders)
-    wishes = Wishes(images, masks, classes or ('background', 'crack'), **options)
-    return Config.fromfile(prepare(wishes, out, said.append)), said
+    options = FinetuneOptions(images, masks, classes or ('background', 'crack'), **options)
+    return Config.fromfile(prepare(options, out, said.append)), said
 
 
 def written(out: Path, name: str) -> np.ndarray:
@@ -158,12 +158,12 @@ def test_jpeg_masks_of_three_values(write_set, tmp_path):
 
 
 def test_an_example_of_values_that_works(write_set, tmp_path):
-    """Of JPEG masks in colours it names the colours that were painted, not their neighbours."""
+    """For coloured JPEG masks it names the painted colours, not their neighbours."""
     folders = write_set(lambda x: Image.fromarray(RGB[x]), num_classes=3, mask='IMG_{}.jpg')
     names = ('background', 'crack', 'tree')
-    with pytest.raises(ValueError, match='Say so') as error:
+    with pytest.raises(ValueError, match='which value is which class') as error:
         prepared(folders, tmp_path / 'out', *names)
-    values = shlex.split(str(error.value).partition('--values ')[2])
+    values = shlex.split(str(error.value).partition('For example: ')[2])
     assert len(values) == 3
     prepared(folders, tmp_path / 'out', *names, values=values)
     got = {int(x) for i in range(6) for x in np.unique(written(tmp_path / 'out', f'IMG_{i}.png'))}
@@ -253,7 +253,7 @@ def test_the_same_again_keeps_the_config(write_set, tmp_path):
     config = tmp_path / 'out' / 'config.py'
     config.write_text(config.read_text() + '# mine\n')
     _, said = prepared(folders, tmp_path / 'out')
-    assert config.read_text().endswith('# mine\n') and 'is kept as it is' in said[0]
+    assert config.read_text().endswith('# mine\n') and 'is kept' in said[0]
     with pytest.raises(ValueError, match=r'was made with seed 0, not 1: choose another folder'):
         prepared(folders, tmp_path / 'out', seed=1)
 
@@ -261,25 +261,25 @@ def test_the_same_again_keeps_the_config(write_set, tmp_path):
 def test_a_folder_of_something_else_is_left_alone(write_set, tmp_path):
     (tmp_path / 'out').mkdir()
     (tmp_path / 'out' / 'mine.txt').touch()
-    with pytest.raises(ValueError, match='is not of this tool'):
+    with pytest.raises(ValueError, match='was not made by this tool'):
         prepared(write_set(), tmp_path / 'out')
 
 
 @pytest.mark.parametrize(
     ('encode', 'options', 'message'),
     [
-        (None, dict(classes=None), r'--classes is missing. the masks hold 2 values: 0 \(9'),
-        (None, dict(classes=['crack']), 'has one name: the background is a class too'),
+        (None, dict(classes=None), r'name the classes.* the masks hold 2 values: 0 \(9'),
+        (None, dict(classes=['crack']), 'only one name, but the background is a class too'),
         (None, dict(classes=['a', 'a']), 'names a twice'),
-        (None, dict(classes=['a', 'b', 'c']), r'hold 2 values and --classes has 3.*--values a=0'),
+        (None, dict(classes=['a', 'b', 'c']), 'hold 2 values for 3 classes.* a=0 b=255'),
         (lambda x: Image.fromarray(x * 0), {}, 'only one class occurs'),
-        (lambda x: Image.fromarray(RGB[x]), {}, r"hold 3 colours .*--values background='#000000'"),
+        (lambda x: Image.fromarray(RGB[x]), {}, "hold 3 colours for 2 .* background='#000000'"),
         (None, dict(values=['background=0']), 'no value for crack: .*CLASS=rest'),
-        (None, dict(values=['background=0', 'crack=1']), r'does not name: 255'),
+        (None, dict(values=['background=0', 'crack=1']), 'also hold 255'),
         (None, dict(values=['background=0', 'crak=255']), 'did you mean crack'),
-        (None, dict(values=['background=0', 'crack:255']), 'is not understood'),
-        (None, dict(values=['background=0', 'crack=0']), 'gives 0 to two classes'),
-        (lambda x: Image.fromarray(x + 0.5), {}, 'IMG_0.tif: values with fractions'),
+        (None, dict(values=['background=0', 'crack:255']), 'expected CLASS=VALUE'),
+        (None, dict(values=['background=0', 'crack=0']), '0 already has another class'),
+        (lambda x: Image.fromarray(x + 0.5), {}, 'IMG_0.tif: fractional values'),
         (
             lambda x: Image.fromarray(np.linspace(0, 255, x.size).reshape(x.shape).astype('u1')),
             {},
@@ -298,9 +298,9 @@ def test_a_folder_of_something_else_is_left_alone(write_set, tmp_path):
 def test_masks_that_do_not_fit(write_set, tmp_path, encode, options, message):
     folders = write_set(*[encode] * (encode is not None), num_classes=3 if encode else 2,
                         mask='IMG_{}.tif')  # fmt: skip
-    wishes = {'classes': ['background', 'crack'], **options}
+    options = {'classes': ['background', 'crack'], **options}
     with pytest.raises(ValueError, match=message) as error:
-        prepare(Wishes(*map(str, folders), **wishes), tmp_path / 'out', lambda line: None)
+        prepare(FinetuneOptions(*map(str, folders), **options), tmp_path / 'out', lambda line: None)
     assert len(str(error.value).splitlines()) == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ['masks', 'photos']
 

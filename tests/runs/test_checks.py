@@ -26,7 +26,7 @@ def test_every_config_passes_its_checks(path: Path) -> None:
     cfg = Config.fromfile(path)
     classification.check(cfg)
     if path.stem.endswith('_eval'):
-        with pytest.raises(ValueError, match=r'only evaluates: python tools/test\.py'):
+        with pytest.raises(ValueError, match=r'can only be tested: python tools/test\.py'):
             check_trains(cfg)
     else:
         check_trains(cfg)

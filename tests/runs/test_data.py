@@ -12,7 +12,7 @@ from PIL import Image
 
 from vil_mm.datasets import DatasetError
 from vil_mm.datasets.checks import SAMPLE, pairs
-from vil_mm.runs.data import check_samples, check_whole, expectations, look_at_data
+from vil_mm.runs.data import check_samples, check_whole, find_expectations, inspect_data
 from vil_mm.runs.reading import read_config
 
 
@@ -88,7 +88,7 @@ def test_whole_reads_everything_and_tells_how_far_it_is(many) -> None:
         write_class_b(path)
     Image.fromarray(np.full((8, 8), 9, np.uint8)).save(masks_of(many)[79])
     told = []
-    reports = look_at_data(
+    reports = inspect_data(
         many, 'train', whole=True, workers=2, progress=lambda *step: told.append(step)
     )
     assert reports[0].num_read == 80 and told[-1] == ('train pairs', 80, 80)
@@ -192,5 +192,5 @@ def test_a_config_without_data() -> None:
 
 def test_expectations() -> None:
     cfg = read_config('upernet_vil_t_512x512_ade20k')
-    assert expectations(cfg).num_classes == 150
-    assert expectations(cfg).channels == 3 and expectations(cfg).ignore_index == 255
+    assert find_expectations(cfg).num_classes == 150
+    assert find_expectations(cfg).channels == 3 and find_expectations(cfg).ignore_index == 255

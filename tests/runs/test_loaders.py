@@ -39,6 +39,6 @@ def test_no_workers_are_a_switch_of_their_own() -> None:
 )
 def test_refused(key: str, value: object) -> None:
     cfg = config(**{key: value})
-    with pytest.raises(ValueError, match=rf'{key}={value!r}: expected a whole number from'):
+    with pytest.raises(ValueError, match=rf'{key}={value!r}: expected a whole number, at least'):
         settle_loaders(cfg, 'train')
         check_lengths(cfg)

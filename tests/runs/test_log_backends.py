@@ -26,7 +26,7 @@ def test_backends_join_those_of_the_config() -> None:
 
 
 def test_what_cannot_log(monkeypatch) -> None:
-    with pytest.raises(ValueError, match="'clearml' is not known; choose one of tensorboard"):
+    with pytest.raises(ValueError, match="'clearml' is unknown; choose one of tensorboard"):
         use_log_backends(config(log_to='clearml'))
     with pytest.raises(ValueError, match='needs a visualizer'):
         use_log_backends(config(log_to='wandb', visualizer=None))

@@ -58,7 +58,7 @@ def test_the_own_loss_scale_stays():
 def test_float16_on_a_cpu_is_refused(monkeypatch):
     monkeypatch.setattr('torch.cuda.is_available', lambda: False)
     cfg = ConfigDict(type='OptimWrapper')
-    with pytest.raises(ValueError, match=r"amp='float16': there is no GPU.*take bfloat16"):
+    with pytest.raises(ValueError, match=r"amp='float16': needs a GPU.*use bfloat16"):
         use_mixed_precision(cfg, 'float16')
     assert cfg.type == 'OptimWrapper'
 
@@ -67,7 +67,7 @@ def test_float16_on_a_cpu_is_refused(monkeypatch):
     ('kind', 'precision', 'words'),
     [
         ('OptimWrapper', 'float8', "amp='float8': choose one of auto, float16"),
-        ('OptimWrapperDict', 'bfloat16', 'not with OptimWrapperDict'),
+        ('OptimWrapperDict', 'bfloat16', 'not OptimWrapperDict'),
     ],
 )
 def test_unknown(kind, precision, words):

@@ -66,7 +66,8 @@ def test_a_data_root_that_nothing_reads(tmp_path: Path, capsys) -> None:
     (tmp_path / 'own.py').write_text(f"{base}data_root = 'photos'\n")
     read_config(tmp_path / 'own.py')
     assert (
-        "data_root='photos' reaches no data set, they read 'data/camvid'" in capsys.readouterr().err
+        "data_root='photos' has no effect, the data sets read 'data/camvid'"
+        in capsys.readouterr().err
     )
     loader = 'dict(dataset=dict(data_root=data_root))'
     (tmp_path / 'own.py').write_text(f"{base}data_root = 'photos'\ntrain_dataloader = {loader}\n")

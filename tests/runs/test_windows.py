@@ -34,7 +34,7 @@ def test_windows_stay(cfg, weights) -> None:
 
 def test_a_config_without_windows(cfg, weights) -> None:
     cfg.model.test_cfg = dict(mode='whole')
-    with pytest.raises(ValueError, match='has no crop_size and stride of windows') as error:
+    with pytest.raises(ValueError, match='has no crop_size and stride') as error:
         prepare_testing(cfg, weights, tiled=True)
     proposed = 'model.test_cfg.crop_size=64,64 model.test_cfg.stride=43,43'  # crops of the training
     assert str(error.value).endswith(proposed)
@@ -56,7 +56,7 @@ def test_windows_of_the_training(name: str, sides: str) -> None:
 
 def test_another_segmentor(cfg, weights) -> None:
     cfg.model.type = 'CascadeEncoderDecoder'
-    with pytest.raises(ValueError, match='not with CascadeEncoderDecoder'):
+    with pytest.raises(ValueError, match='not CascadeEncoderDecoder'):
         prepare_testing(cfg, weights, tiled=True)
 
 

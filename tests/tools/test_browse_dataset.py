@@ -33,7 +33,7 @@ def test_real_images(run_here, test_data, tmp_path, mode) -> None:
     [
         (['missing.py'], 'config not found: missing.py'),
         ([vil_mm.CONFIG_DIR / 'det/atss_vil_t_1x_coco.py'], r'atss\w+\.py is for detection'),
-        (['tiny.py', '-n', '0'], '--show-number/-n: expected a whole number from 1 up'),
+        (['tiny.py', '-n', '0'], '--show-number/-n: expected a whole number, at least 1'),
         (['tiny.py', '--cfg-options', 'train_dataloader=None'], 'no train_dataloader'),
         (['tiny.py', '--cfg-options', 'train_dataloader.dataset.data_root=no'], 'not found: no/'),
         (

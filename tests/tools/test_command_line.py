@@ -78,26 +78,26 @@ def test_abbreviations_are_refused(light) -> None:
         ('test.py', [OLD, CONFIG], f'vil_t_in1k_eval is at {NEW}'),
         ('compare.py', [ZOO, OLD], f'vil_t_in1k_eval is at {NEW}'),
         ('train.py', ['upernet_vil_t_drwn'], 'did you mean upernet_vil_t_drawn'),
-        ('train.py', [CONFIG_DIR], 'is a folder: name the config file'),
+        ('train.py', [CONFIG_DIR], 'is a folder: name a config file'),
         ('finetune.py', ['--images', 'no', '--masks', 'no'], '--images: no such folder: no'),
         ('train.py', [ZOO, 'more'], "unexpected argument 'more'"),
         (
             'train.py',
             [ZOO, '--cfg-options', 'a', 'b'],
-            "KEY=VALUE, without blanks around =, got 'a'",
+            "KEY=VALUE without spaces around =, got 'a'",
         ),
         ('train.py', [ZOO, '--cfg-options', 'a', '=', 'b'], 'got '),
         ('train.py', [ZOO, '--cfg-options', 'a=[1'], 'a: [1 lacks a closing ]'),
-        ('train.py', [ZOO, '--cfg-options', 'a=dict(b'], 'a: dict(b is no dict'),
+        ('train.py', [ZOO, '--cfg-options', 'a=dict(b'], 'a: dict(b is not a dict'),
         ('test.py', [ZOO, 'no.pth'], 'checkpoint not found: no.pth'),
         ('test.py', [ZOO], 'required: checkpoint'),
         ('test.py', [ZOO, CONFIG, '--wait-time', '-1'], 'expected seconds'),
         (
             'get_flops.py',
             [ZOO, '--shape', '0'],
-            "--shape: expected a whole number from 1 up, got '0'",
+            "--shape: expected a whole number, at least 1, got '0'",
         ),
-        ('get_flops.py', [ZOO, '--shape', '1', '2', '3'], 'a side, or height and width, got 3'),
+        ('get_flops.py', [ZOO, '--shape', '1', '2', '3'], 'one side, or height and width, got 3'),
         ('train.py', [ZOO, '--work-dir', CONFIG], 'expected a folder, but '),
         ('test.py', [ZOO, CONFIG, '--show-dir', CONFIG], '--show-dir: expected a folder, but '),
         ('test.py', [ZOO, CONFIG, '--out', f'{CONFIG}/a'], '--out: expected a folder, but '),
@@ -247,7 +247,7 @@ def test_windows_and_opacity(run_here, trained, tmp_path, capsys) -> None:
 def test_show_without_a_display(run_here, trained, capsys) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_here('test.py', trained.config, trained.checkpoint, '--show')
-    assert stopped.value.code == 2 and '--show: there is no display' in capsys.readouterr().err
+    assert stopped.value.code == 2 and '--show: no display' in capsys.readouterr().err
 
 
 def test_the_backbone_of_a_segmentor_in_the_authors_names(

@@ -123,7 +123,7 @@ class TestPrepareData:
         [
             (['none.py'], 'config not found: none.py'),
             (['camvid'], 'camvid is a data set: add --check ROOT'),
-            (['tiny.py', '--quick'], '--quick and --any-count go with --check ROOT'),
+            (['tiny.py', '--quick'], '--quick and --any-count need --check ROOT'),
             (['tiny.py', '--cfg-options', 'val_dataloader.dataset.data_root=no'], 'val data not'),
         ],
     )

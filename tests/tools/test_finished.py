@@ -9,7 +9,7 @@ import torch
 from mmengine.config import Config
 
 from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.runs.finished import finished
+from vil_mm.runs.finished import describe_finished
 
 
 def files_of(folder: Path) -> dict[Path, float]:
@@ -33,13 +33,13 @@ def test_finished_run_is_left_alone(trained, run_here, capfd, monkeypatch):
 
 def test_what_is_not_finished(trained, tmp_path):
     cfg = Config.fromfile(trained.config)
-    assert finished(cfg) is None, 'not resumed'
+    assert describe_finished(cfg) is None, 'not resumed'
     cfg.resume = True
-    assert finished(cfg).startswith('training is finished (4 of 4)')
+    assert describe_finished(cfg).startswith('training is finished (4 of 4)')
     cfg.train_cfg.max_iters = 5
-    assert finished(cfg) is None
+    assert describe_finished(cfg) is None
     cfg.work_dir = str(tmp_path)
-    assert finished(cfg) is None, 'no checkpoint'
+    assert describe_finished(cfg) is None, 'no checkpoint'
 
 
 @pytest.mark.parametrize(('epoch', 'is_finished'), [(2, False), (3, True)])
@@ -48,11 +48,11 @@ def test_epochs(tmp_path, epoch, is_finished):
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'e.pth'))
     train_cfg = {'by_epoch': True, 'max_epochs': 3}
     cfg = Config({'work_dir': str(tmp_path), 'resume': True, 'train_cfg': train_cfg})
-    assert (finished(cfg) is not None) == is_finished
+    assert (describe_finished(cfg) is not None) == is_finished
 
 
 def test_damaged_checkpoint(tmp_path):
     (tmp_path / 'e.pth').write_text('half of one')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'e.pth'))
     with pytest.raises(CheckpointError, match=r'e\.pth'):
-        finished(Config({'work_dir': str(tmp_path), 'resume': True, 'train_cfg': {}}))
+        describe_finished(Config({'work_dir': str(tmp_path), 'resume': True, 'train_cfg': {}}))

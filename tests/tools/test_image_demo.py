@@ -68,10 +68,10 @@ def test_a_folder_goes_on_after_an_image_that_cannot_be_read(
         ('empty', 'out', 'no image in empty'),
         ('text.png', 'out', 'not an image, or a damaged one: text.png'),
         ('text.mp4', 'out', 'not a video'),
-        ('images', 'out.png', 'images is a folder, so this has to be one'),
-        ('images', 'images', '--out images: is the folder of the images'),
+        ('images', 'out.png', 'must be a folder, because'),
+        ('images', 'images', '--out images: must not be the folder of the images'),
         ('images/0.png', 'out.xyz', 'expected a folder or a file'),
-        ('images/0.png', 'images/0.png', 'would replace the source'),
+        ('images/0.png', 'images/0.png', 'would overwrite the source'),
     ],
 )
 def test_what_cannot_be_read_or_written(
@@ -105,7 +105,7 @@ def test_gpu_that_is_not_there(run_here, model, tmp_path, capfd) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_here('image_demo.py', image, *model, '--out', 'out', '--device', 'cuda')
     assert stopped.value.code == 2
-    assert 'take cpu' in capfd.readouterr().err.splitlines()[-1]
+    assert 'use cpu' in capfd.readouterr().err.splitlines()[-1]
 
 
 def test_unknown_model(run_here, model, tmp_path, capfd) -> None:

@@ -42,4 +42,4 @@ def test_unknown_logger(run_here, tiny_config, tmp_path, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         run_here('train.py', tiny_config, '--cfg-options', 'log_to=paper')
     assert stop.value.code == 2 and not (tmp_path / 'work').exists()
-    assert "log_to='paper' is not known" in capsys.readouterr().err
+    assert "log_to='paper' is unknown" in capsys.readouterr().err

@@ -30,7 +30,7 @@ def test_absent_official_weights(run_here, drawn_data, capsys):
     line = refusal(capsys, error)
     assert 'checkpoint not found: checkpoints/vil2_tiny16_e800_in1k.th' in line
     assert 'docs/checkpoints.md' in line
-    assert line.endswith('--cfg-options model.backbone.init_cfg=None')
+    assert line.endswith('set model.backbone.init_cfg=None')
     # the option that the line names gets a run past this check, to the next
     options = [*places(drawn_data), 'model.backbone.init_cfg=None', 'load_from=nowhere.pth']
     with pytest.raises(SystemExit) as error:
@@ -42,7 +42,7 @@ def test_absent_official_weights(run_here, drawn_data, capsys):
 def test_float16_on_a_cpu(run_here, tiny_config, capsys):
     with pytest.raises(SystemExit) as error:
         run_here('train.py', tiny_config, '--amp', 'float16')
-    assert '--amp float16: there is no GPU' in refusal(capsys, error)
+    assert '--amp float16: needs a GPU' in refusal(capsys, error)
 
 
 def test_a_wrong_rule_of_layer_decay(run_here, tiny_config, capsys):

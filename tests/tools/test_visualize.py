@@ -125,7 +125,7 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     assert line.startswith('--token 4 0: is outside the grid of 4 rows and 4 columns')
     for what, option in (('features', '--max-images'), ('receptive-field', '--draws')):
         line = refused(run_here, capsys, what, images, tiny_config, option, 0, *out)
-        assert line.startswith(f'{option}: expected a whole number from 1 up')
+        assert line.startswith(f'{option}: expected a whole number, at least 1')
     line = refused(run_here, capsys, 'errors', tiny_config, '--index', 3, *out)
     assert line == '--index 3: the test data has 3 images, 0 to 2'
     line = refused(run_here, capsys, 'errors', classifier, *out)

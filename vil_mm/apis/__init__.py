@@ -1,4 +1,4 @@
-"""Inference in a line: models by the names of the model zoo, on images, folders and videos."""
+"""Inference in one line, with models named by the model zoo."""
 
 from vil_mm.apis.classification import ClsInferencer
 from vil_mm.apis.segmentation import SegInferencer

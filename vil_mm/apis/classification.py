@@ -1,4 +1,4 @@
-"""Classification of images, by mmpretrain's inferencer."""
+"""Image classification with mmpretrain's inferencer."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ from vil_mm.runs.tasks import classification, find_task
 
 
 class ClsInferencer(ImageInputs, ImageClassificationInferencer):
-    """mmpretrain's inferencer for models of this package's zoo, and any config file.
+    """mmpretrain's inferencer for models of this package's zoo and any config file.
 
-    ``ClsInferencer('vil_t_in1k_eval', 'vil2_tiny16_e800_in1k.th')('dog.jpg')`` gives a list with
-    one dict an image: ``pred_class``, ``pred_label``, ``pred_score`` and ``pred_scores``; see
-    ``ImageClassificationInferencer.__call__``. What differs from the parent:
+    ``ClsInferencer('vil_t_in1k_eval', 'vil2_tiny16_e800_in1k.th')('dog.jpg')`` returns a list with
+    one dict per image: ``pred_class``, ``pred_label``, ``pred_score`` and ``pred_scores``; see
+    ``ImageClassificationInferencer.__call__``. Differences from the parent:
 
-    - names are looked up in this package's zoo;
-    - the authors' files can be named as they are;
-    - weights that do not fit the model are refused, and files that are more than data;
-    - files are read as the config's test pipeline reads them, images of any number of bands too;
-      arrays have to be of that kind, and others are refused;
-    - a folder may hold other files than images; images that cannot be read are left out, named in
-      the log and listed in ``unreadable``;
-    - pictures, ``<show_dir>/<image name>.png``, have the class's name before its number.
+    - names refer to this package's zoo;
+    - official weights need no conversion;
+    - weights that do not match the model are rejected, and so are files that hold more than data;
+    - files are read by the config's test pipeline, with any number of bands; arrays must match what
+      it would load;
+    - folders may hold other files; unreadable images are skipped, logged and listed in
+      ``unreadable``;
+    - pictures are named ``<show_dir>/<image name>.png`` and show class names.
 
     Args:
-        model: A name of the zoo or the path of a config file.
-        weights: A checkpoint of the model, or a file of the authors' release. Without one the
-            weights are random, and a line says so.
-        device: 'cpu', 'cuda', ...; by default the best that there is.
-        classes: Names of the classes; by default those of the checkpoint or the config's data set.
+        model: Name of a model of the zoo, or path of a config file.
+        weights: A checkpoint of the model, or an official file. Without one, the weights are
+            random, which is logged.
+        device: 'cpu', 'cuda', ...; by default the best available.
+        classes: Class names; by default those of the checkpoint or the config's data set.
         cfg_options: Overrides of the config.
 
     Raises:
-        FileNotFoundError: The config or the weights are not there.
-        ValueError: No model has that name, the config is not one of a classifier, or the weights
-            do not fit it (``CheckpointError``).
+        FileNotFoundError: The config or the weights do not exist.
+        ValueError: No model has that name, the config is not for a classifier, or the weights do
+            not match it (``CheckpointError``).
     """
 
     def __init__(
@@ -69,13 +69,15 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         check_device(device)
         cfg = read_config(model, options=cfg_options)
         if find_task(cfg) is not classification:
-            raise ValueError(f"{model} is no classifier's config; of segmentation: SegInferencer")
+            raise ValueError(
+                f'{model} is not for classification; use SegInferencer for segmentation'
+            )
         content = None if weights is None else read_checkpoint(str(weights))
         cfg.model.backbone.init_cfg = None
-        with DefaultScope.overwrite_default_scope('mmpretrain'):  # the parent takes what is there
+        with DefaultScope.overwrite_default_scope('mmpretrain'):  # for the parent
             super().__init__(cfg, pretrained=False, device=device, classes=classes)
         if content is None:
-            print_log('No weights: the classifier predicts by random ones', 'current', WARNING)
+            print_log('No weights given: predicting with random ones', 'current', WARNING)
         else:
             load_whole(self.model, find_state_dict(content, str(weights)), str(weights))
         noted = find_meta(content).get('dataset_meta') or {}
@@ -88,20 +90,19 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         side_by_side: bool = False,
         fixed_size: bool = False,
     ) -> np.ndarray:
-        """Classify one image and write the class over it.
+        """Classify an image and write the class over it.
 
         Args:
-            image: File, or array as the pipeline loads files: of most configs ``(H, W, 3)``, uint8,
-                BGR.
-            side_by_side: Put the image itself beside the result.
-            fixed_size: As of ``SegInferencer.draw``; pictures of images of one size have one size.
+            image: A file, or an array as the pipeline loads it, usually ``(H, W, 3)``, uint8, BGR.
+            side_by_side: Show the image next to the result.
+            fixed_size: As in ``SegInferencer.draw``; has no effect here.
 
         Returns:
-            The picture ``(H', W', 3)`` or, side by side, ``(H', 2 W', 3)``, uint8, RGB; images of
-            less than 224 pixels in height are enlarged.
+            The picture ``(H', W', 3)`` or, side by side, ``(H', 2 W', 3)``, uint8, RGB; images less
+            than 224 pixels high are enlarged.
         """
         (sample,) = self.forward(self.collate([self.pipeline(image)]))
-        image = self.look_at(image)
+        image = self.to_picture(image)
         picture = draw_classes(image, sample, self.classes, draw_gt=False)
         if not side_by_side:
             return picture
@@ -116,12 +117,12 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         show_dir: str | Path | None = None,
         **_: object,
     ) -> list[np.ndarray] | None:
-        """As of the parent; pictures are ``<show_dir>/<image name>.png``."""
+        """As the parent, but pictures are named ``<show_dir>/<image name>.png``."""
         if not show and show_dir is None:
             return None
         pictures = []
         for image, sample, name in zip(ori_inputs, preds, self.list_names(ori_inputs), strict=True):
-            picture = draw_classes(self.look_at(image), sample, self.classes, draw_gt=False)
+            picture = draw_classes(self.to_picture(image), sample, self.classes, draw_gt=False)
             if show:
                 Visualizer().show(picture, win_name=str(name), wait_time=wait_time)
             if show_dir is not None:
@@ -131,5 +132,5 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         return pictures
 
     def collate(self, samples: list[dict]) -> dict:
-        """A batch of what the pipeline gave."""
+        """Collate outputs of the pipeline into a batch."""
         return default_collate(samples)

@@ -1,4 +1,4 @@
-"""Predictions drawn over images, folders of images and videos, written as files."""
+"""Draw predictions over images, folders of images and videos."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from vil_mm.progress import Progress, no_progress, track
 
 
 class UnreadableImages(ValueError):
-    """Some images of several could not be read; those of the others are written."""
+    """Some of several images could not be read; the results of the others are written."""
 
-    exit_code = 1  # of the tool
+    exit_code = 1  # of the command line
 
 
 class Drawer(Protocol):
-    """What ``SegInferencer`` and ``ClsInferencer`` have in common."""
+    """The common interface of ``SegInferencer`` and ``ClsInferencer``."""
 
     def draw(
         self,
@@ -36,21 +36,20 @@ class Drawer(Protocol):
         """Draw the prediction for an image: RGB, uint8."""
 
 
-def plan(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
-    """Say which files will be read and written, before a model is built.
+def plan_outputs(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
+    """List the files to read and write, before a model is built.
 
     Args:
-        source: Image, folder or video (by its ending).
-        out: For one image or a video a file with such an ending, or a folder; for a folder of
-            images a folder. In folders, pictures have the images' names and are PNG; videos are
-            MP4.
+        source: Image, folder or video (by its suffix).
+        out: A file of the same kind, or a folder; for a folder of images, a folder. Files in a
+            folder are named after their sources, as PNG or MP4.
 
     Returns:
-        Pairs of a source and its target.
+        Pairs of source and target.
 
     Raises:
-        FileNotFoundError: There is no such source.
-        ValueError: It holds no image, or ``out`` does not fit it or would replace it.
+        FileNotFoundError: The source does not exist.
+        ValueError: It holds no image, or ``out`` is unsuitable or would overwrite it.
     """
     source, out = Path(source), Path(out)
     if _is_video(source):
@@ -61,7 +60,7 @@ def plan(source: str | Path, out: str | Path) -> list[tuple[Path, Path]]:
     if not source.is_dir():
         return [(source, _target(source, out, '.png', IMAGE_SUFFIXES))]
     if out.suffix.lower() in (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES) or out.is_file():
-        raise ArgumentError(f'{source} is a folder, so this has to be one, too', out=out)
+        raise ArgumentError(f'must be a folder, because {source} is one', out=out)
     return list(zip(images, _distinct_targets(images, out), strict=True))
 
 
@@ -74,20 +73,20 @@ def draw_all(
 ) -> dict[Path, str]:
     """Predict images and videos and write the pictures.
 
-    Folders are made. A file appears when it is complete. Of several images those that cannot be
-    read are left out.
+    Creates folders as needed. Each file appears once it is complete. Unreadable images are skipped,
+    unless there is only one.
 
     Args:
         inferencer: A ``SegInferencer`` or ``ClsInferencer``.
-        pairs: What :func:`plan` returns.
-        side_by_side: Put the image beside its prediction.
-        progress: Told how far it is.
+        pairs: The result of :func:`plan_outputs`.
+        side_by_side: Show the image next to its prediction.
+        progress: Called after each image and frame.
 
     Returns:
-        What was wrong with each image that was left out, by its target.
+        The errors of skipped images, by target.
 
     Raises:
-        ValueError: The one file that there is is no image or video, or damaged.
+        ValueError: The only file is damaged, or not an image or video.
     """
     wrong = {}
     several = len(pairs) > 1
@@ -112,7 +111,7 @@ def _is_video(path: Path) -> bool:
 
 
 def _target(source: Path, out: Path, suffix: str, known: Sequence[str]) -> Path:
-    """The file to write for one source: ``out`` itself, or one in the folder ``out``."""
+    """The file to write for one source: ``out`` itself, or a file in the folder ``out``."""
     if out.suffix and not out.is_dir():
         if out.suffix.lower() not in known:
             raise ArgumentError(f'expected a folder or a file *{" or *".join(known)}', out=out)
@@ -120,14 +119,14 @@ def _target(source: Path, out: Path, suffix: str, known: Sequence[str]) -> Path:
     else:
         target = out / f'{source.stem}{suffix}'
     if target.exists() and source.exists() and target.samefile(source):
-        raise ArgumentError('would replace the source itself', out=target)
+        raise ArgumentError('would overwrite the source', out=target)
     return target
 
 
 def _distinct_targets(images: list[Path], folder: Path) -> list[Path]:
-    """One PNG an image."""
+    """A PNG per image."""
     if folder.exists() and folder.samefile(images[0].parent):
-        raise ArgumentError('is the folder of the images themselves', out=folder)
+        raise ArgumentError('must not be the folder of the images', out=folder)
     return [folder / f'{name}.png' for name in distinct_names(images)]
 
 
@@ -135,8 +134,8 @@ def _draw_video(
     inferencer: Drawer, source: Path, target: Path, side_by_side: bool, progress: Progress
 ) -> None:
     video = mmcv.VideoReader(str(source))
-    if video.frame_cnt < 1:  # OpenCV's counts are below 0 for what is no video
-        raise ValueError(f'not a video, or one without frames that OpenCV can read: {source}')
+    if video.frame_cnt < 1:  # negative if OpenCV cannot open the file
+        raise ValueError(f'not a video, or OpenCV cannot read its frames: {source}')
     with atomic_write(target) as unfinished, _writer(unfinished, video.fps) as write:
         for frame in track(video, len(video), f'frames of {source.name}', progress):
             write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
@@ -144,12 +143,12 @@ def _draw_video(
 
 @contextmanager
 def _writer(path: Path, fps: float) -> Iterator:
-    """A function that adds pictures ``(H, W, 3)``, RGB, to an MP4; the first one sets the size."""
+    """A function that adds pictures ``(H, W, 3)``, RGB, to an MP4; the first one fixes the size."""
     writer = None
 
     def write(picture: np.ndarray) -> None:
         nonlocal writer
-        height, width = (side + side % 2 for side in picture.shape[:2])  # the codec wants even ones
+        height, width = (side + side % 2 for side in picture.shape[:2])  # the codec needs even ones
         if writer is None:
             code = cv2.VideoWriter_fourcc(*'mp4v')
             writer = cv2.VideoWriter(str(path), code, fps or 25.0, (width, height))

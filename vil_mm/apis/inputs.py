@@ -1,4 +1,4 @@
-"""What both inferencers take as images, and how they read them."""
+"""Image inputs of both inferencers."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from mmengine.registry import MODELS
 from vil_mm.datasets.images import distinct_names, list_images
 from vil_mm.datasets.reading import ImageReader
 from vil_mm.models.inspection import count_channels
+from vil_mm.runs.nested import as_list
 
 Image = str | Path | np.ndarray
 
 
 class FolderOfImages(list):
-    """The images of a folder: those that cannot be read are left out, not an error."""
+    """The images of a folder, of which unreadable ones are skipped."""
 
 
 class ImageInputs:
-    """Mix-in before an inferencer of OpenMMLab: files by the pipeline's own loading.
+    """Mix-in for OpenMMLab's inferencers: loads files as the config's test pipeline does.
 
-    A folder stands for its images alone. Those of them that cannot be read are named in the log,
-    left out and listed in ``unreadable``; an image that is named itself is an error then. Arrays
-    have to be what the pipeline loads from a file.
+    A folder stands for the images in it; unreadable ones are logged, skipped and listed in
+    ``unreadable``. An unreadable file that is named directly is an error. Arrays must match what
+    the pipeline loads from a file.
     """
 
     unreadable: list[str]
-    num_arrays = 0  # that have been drawn, for the names of their files
+    num_arrays = 0  # drawn so far, to number their files
 
     def __call__(self, inputs: Image | list, *args, batch_size: int = 1, **kwargs) -> object:
-        """As of the parent."""
+        """As the parent."""
         if batch_size < 1:
-            raise ValueError(f'batch_size is a number of images, 1 or more, got {batch_size}')
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         return super().__call__(inputs, *args, batch_size=batch_size, **kwargs)
 
     def _inputs_to_list(self, inputs: Image | list) -> list[str | np.ndarray]:
@@ -60,13 +61,13 @@ class ImageInputs:
         return Compose([self.load, *rest])
 
     def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator:
-        """Batches as the model takes them; what cannot be read of a folder is taken out of it."""
+        """Yield batches for the model; removes unreadable images of a folder from ``inputs``."""
         of_folder = isinstance(inputs, FolderOfImages)
         samples = self._readable(inputs) if of_folder else map(self.pipeline, inputs)
         yield from map(self.collate, self._get_chunk_data(samples, batch_size))
         if self.unreadable:
             count = len(self.unreadable)
-            print_log(f'{count} files of the folder could not be read', 'current', WARNING)
+            print_log(f'{count} files in the folder could not be read', 'current', WARNING)
 
     def _readable(self, inputs: FolderOfImages) -> Iterator[dict]:
         for path in list(inputs):
@@ -77,18 +78,18 @@ class ImageInputs:
                 self.unreadable.append(path)
                 inputs.remove(path)
                 if not inputs:
-                    raise ValueError(f'no image of the folder can be read: {error}') from error
+                    raise ValueError(f'no image in the folder can be read: {error}') from error
                 continue
             yield sample
 
     def load(self, image: Image) -> dict:
-        """What the pipeline goes on with: ``img``, ``img_shape``, ``ori_shape``.
+        """Load an image for the pipeline: ``img``, ``img_shape``, ``ori_shape``.
 
         Args:
-            image: A file, read as the pipeline does it; or an array as it would be read.
+            image: A file, or an array as the pipeline would load it.
 
         Raises:
-            ValueError: The file is no image, or image or array are not of the model's kind.
+            ValueError: The file is not an image, or the image does not match the model.
         """
         if isinstance(image, str | Path):
             results = self.reader.read(str(image))
@@ -110,28 +111,28 @@ class ImageInputs:
     def _check_array(self, image: np.ndarray) -> None:
         channels = self.reader.channels or self._channels
         shape = f'(H, W, {channels})' + (' or (H, W)' if channels == 1 else '')
-        order = ' in the order BGR' if self.reader.is_8_bit and channels == 3 else ''
+        order = ' in BGR order' if self.reader.is_8_bit and channels == 3 else ''
         if not isinstance(image, np.ndarray):
             raise ValueError(
-                f'an image is a path or a NumPy array {shape}, got {type(image).__name__}'
+                f'expected a path or a NumPy array {shape}, got {type(image).__name__}'
             )
         good = image.ndim in ((2, 3) if channels == 1 else (3,)) and image.size
         if not good or _count_bands(image) != channels:
-            raise ValueError(f'an image is an array {shape + order}, got the shape {image.shape}')
+            raise ValueError(f'expected an array {shape + order}, got the shape {image.shape}')
         if self.reader.is_8_bit and image.dtype != np.uint8:
             raise ValueError(
-                f'an image is an array of uint8, 0 to 255{order}, got {image.dtype}; '
-                'convert it the way your files were made'
+                f'expected an array of uint8, 0 to 255{order}, got {image.dtype}; convert it the '
+                'way your files were made'
             )
         if image.dtype.kind not in 'buif':
-            raise ValueError(f'an image is an array of numbers, got {image.dtype}')
+            raise ValueError(f'expected an array of numbers, got {image.dtype}')
 
-    def look_at(self, image: Image) -> np.ndarray:
-        """The image itself as a picture ``(H, W, 3)``, uint8, RGB."""
+    def to_picture(self, image: Image) -> np.ndarray:
+        """The image for display, ``(H, W, 3)``, uint8, RGB."""
         return self.reader.picture(self.load(image)['img'])
 
     def list_names(self, inputs: list[str | np.ndarray]) -> list[Path]:
-        """Names without endings for what is written of images; arrays are numbered."""
+        """Output names without suffixes; arrays are numbered."""
         files = iter(distinct_names([x for x in inputs if isinstance(x, str)]))
         names = []
         for image in inputs:
@@ -141,23 +142,25 @@ class ImageInputs:
 
 
 def _count_bands(image: np.ndarray) -> int:
-    """C of ``(H, W, C)``, or 1 of ``(H, W)``."""
+    """C for ``(H, W, C)``, 1 for ``(H, W)``."""
     return 1 if image.ndim == 2 else image.shape[2]
 
 
 def find_model_scope(cfg: Config, scope: str) -> str:
-    """The registry scope to build a config's model in: its own, or another where that has it not.
+    """The registry scope to build a config's model in.
 
     Args:
         cfg: A config with a model.
-        scope: 'mmseg' or 'mmpretrain', which the model is of.
+        scope: 'mmseg' or 'mmpretrain', the scope of the task.
+
+    Returns:
+        The config's own scope if it has all parts of the model, else ``scope``.
     """
     own = cfg.get('default_scope')
     if own and own != scope:
         with MODELS.switch_scope_and_registry(own) as registry:
             if registry.scope == own and registry.get(cfg.model.backbone.type):
-                head = cfg.model.get('decode_head') or cfg.model.get('head') or {}
-                head = head[-1] if isinstance(head, list | tuple) else head
+                head = as_list(cfg.model.get('decode_head') or cfg.model.get('head') or {})[-1]
                 if registry.get(cfg.model.type) and registry.get(head.get('type', '')):
                     return own
     return scope

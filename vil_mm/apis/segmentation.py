@@ -1,4 +1,4 @@
-"""Segmentation of images, by mmsegmentation's inferencer."""
+"""Semantic segmentation with mmsegmentation's inferencer."""
 
 from __future__ import annotations
 
@@ -27,42 +27,42 @@ from vil_mm.models.segmentors import TiledEncoderDecoder
 from vil_mm.runs.devices import check_device
 from vil_mm.runs.reading import read_config
 
-LEGEND_LINES = 3  # of pictures of one size
-LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits, above which it is predicted in tiles
+LEGEND_LINES = 3  # of fixed-size pictures
+LOGITS_LIMIT = 2 * 1024**3  # bytes of one image's logits above which it is predicted in tiles
 
 
 class SegInferencer(ImageInputs, MMSegInferencer):
-    """mmsegmentation's inferencer for models of this package's zoo, and any config file.
+    """mmsegmentation's inferencer for models of this package's zoo and any config file.
 
     ``SegInferencer('upernet_vil_t_512x512_ade20k', 'CHECKPOINT')('street.jpg', out_dir='out')``
     segments an image, a list of images (files or arrays ``(H, W, 3)`` in BGR) or a folder, and
-    writes pictures and label maps; see ``MMSegInferencer.__call__``. What differs from the parent:
+    writes pictures and label maps; see ``MMSegInferencer.__call__``. Differences from the parent:
 
-    - names are looked up in this package's zoo;
-    - weights that do not fit the model are refused, and files that are more than data;
-    - class names are those of the checkpoint or, without one, of the config's data set;
-    - files are read as the config's test pipeline reads them, images of any number of bands too;
-      arrays have to be of that kind, and others are refused;
-    - a folder may hold other files than images; images that cannot be read are left out, named in
-      the log and listed in ``unreadable``;
-    - files get the images' names, ``vis/<image name>`` and ``pred/<image name>.png``;
+    - names refer to this package's zoo;
+    - weights that do not match the model are rejected, and so are files that hold more than data;
+    - class names come from the checkpoint or, without one, from the config's data set;
+    - files are read by the config's test pipeline, with any number of bands; arrays must match what
+      it would load;
+    - folders may hold other files; unreadable images are skipped, logged and listed in
+      ``unreadable``;
+    - outputs are named after the images, ``vis/<image name>`` and ``pred/<image name>.png``;
     - images whose logits would take more than 2 GiB are predicted in tiles, see
       ``TiledEncoderDecoder``.
 
     Args:
-        model: A name of the zoo or the path of a config file.
-        weights: A checkpoint of the model. Without one the weights are random, and a line says so.
-        device: 'cpu', 'cuda', ...; by default the best that there is.
-        full_size: Leave out the test pipeline's resizing, and predict by windows of the size that
-            the model was trained on: for images much larger than those.
+        model: Name of a model of the zoo, or path of a config file.
+        weights: A checkpoint of the model. Without one, the weights are random, which is logged.
+        device: 'cpu', 'cuda', ...; by default the best available.
+        full_size: Skip the test pipeline's resizing and predict in windows of the training size,
+            for images much larger than those of the training.
         cfg_options: Overrides of the config, as ``{'model.test_cfg.mode': 'whole'}``.
         show_progress: Show a progress bar.
 
     Raises:
-        FileNotFoundError: The config or the weights are not there.
-        ValueError: No model has that name, the config is not one of segmentation, or the weights
-            do not fit it (``CheckpointError``); on calls, an image is none or of another kind than
-            the model's.
+        FileNotFoundError: The config or the weights do not exist.
+        ValueError: No model has that name, the config is not for segmentation, or the weights do
+            not match it (``CheckpointError``). Calls raise it for files that are not images and for
+            images that do not match the model.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         check_device(device)
         cfg = read_config(model, options=cfg_options)
         if 'decode_head' not in (cfg.get('model') or {}):
-            raise ValueError(f'{model} is no segmentation config; of classifiers: ClsInferencer')
+            raise ValueError(f'{model} is not for segmentation; use ClsInferencer for classifiers')
         self.weights = None if weights is None else str(weights)
         self.checkpoint = None if weights is None else read_checkpoint(self.weights)
         cfg.visualizer = ConfigDict(type='SegPanelVisualizer', name='inference')
@@ -98,21 +98,20 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         side_by_side: bool = False,
         fixed_size: bool = False,
     ) -> np.ndarray:
-        """Segment one image and draw the classes over it, with a legend.
+        """Segment an image and draw the classes over it, with a legend.
 
         Args:
-            image: File, or array as the pipeline loads files: of most configs ``(H, W, 3)``, uint8,
-                BGR.
-            side_by_side: Put the image itself beside the result.
-            fixed_size: Have the picture's size depend on the image's alone, as a video needs it: a
-                legend of three lines, the largest classes first.
+            image: A file, or an array as the pipeline loads it, usually ``(H, W, 3)``, uint8, BGR.
+            side_by_side: Show the image next to the result.
+            fixed_size: Limit the legend to three lines, the largest classes first, so that all
+                frames of a video have the same size.
 
         Returns:
             The picture ``(H', W', 3)``, uint8, RGB.
         """
         (sample,) = self.forward(self.collate([self.pipeline(image)]))
         return self.visualizer.compose(
-            self.look_at(image),
+            self.to_picture(image),
             sample,
             with_image=side_by_side,
             legend_lines=LEGEND_LINES if fixed_size else None,
@@ -129,17 +128,17 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         opacity: float = 0.8,
         with_labels: bool = True,
     ) -> list[np.ndarray] | None:
-        """As of ``MMSegInferencer``; pictures are ``<img_out_dir>/<image name>``."""
+        """As the parent, but pictures are named ``<img_out_dir>/<image name>``."""
         self.names = self.list_names(inputs)
         if not (return_vis or show or img_out_dir):
             return None
         if not 0 <= opacity <= 1:
-            raise ValueError(f'opacity is a share from 0 to 1, got {opacity}')
+            raise ValueError(f'opacity must be from 0 to 1, got {opacity}')
         before, self.visualizer.alpha = self.visualizer.alpha, opacity
         try:
             pictures = self._draw_all(inputs, preds, show, wait_time, img_out_dir, with_labels)
         finally:
-            self.visualizer.alpha = before  # of draw()
+            self.visualizer.alpha = before  # draw() uses it, too
         return pictures if return_vis else None
 
     def _draw_all(
@@ -154,7 +153,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         pictures = []
         for image, sample, name in zip(inputs, preds, self.names, strict=True):
             picture = self.visualizer.compose(
-                self.look_at(image), sample, draw_gt=False, with_labels=with_labels
+                self.to_picture(image), sample, draw_gt=False, with_labels=with_labels
             )
             if show:
                 self.visualizer.show(picture, win_name=str(name), wait_time=wait_time)
@@ -171,7 +170,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         return_datasample: bool = False,
         pred_out_dir: str = '',
     ) -> dict | SegDataSample | list[SegDataSample]:
-        """As of ``MMSegInferencer``; label maps are ``<pred_out_dir>/<image name>.png``."""
+        """As the parent, but label maps are named ``<pred_out_dir>/<image name>.png``."""
         for sample, name in zip(preds if pred_out_dir else [], self.names, strict=False):
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
             labels = labels.astype(np.uint8 if self._num_labels <= 256 else np.uint16)
@@ -179,7 +178,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         return super().postprocess(preds, visualization, return_datasample)
 
     def forward(self, inputs: dict, **kwargs) -> Sequence[SegDataSample]:
-        """Predict a batch, images of several sizes one by one; large ones in tiles."""
+        """Predict a batch: images of different sizes one by one, large ones in tiles."""
         if len({image.shape for image in inputs['inputs']}) > 1:
             alone = zip(inputs['inputs'], inputs['data_samples'], strict=True)
             batches = [{'inputs': [image], 'data_samples': [sample]} for image, sample in alone]
@@ -189,7 +188,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         if can_tile and self._logits_bytes(inputs) > LOGITS_LIMIT:
             print_log(
                 f'The logits of this image would take {self._logits_bytes(inputs) / 1024**3:.1f} '
-                f'GiB: it is predicted in tiles of {self.model.test_cfg.crop_size}',
+                f'GiB: predicting in tiles of {self.model.test_cfg.crop_size}',
                 logger='current',
             )
             self.model.test_cfg.mode = 'tiled'
@@ -199,7 +198,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
             self.model.test_cfg.mode = mode
 
     def _logits_bytes(self, inputs: dict) -> int:
-        """Bytes of the larger of an image's logits: as it is fed, and at its original size."""
+        """Bytes of an image's logits, at the larger of its input size and its original size."""
         fed = [image.shape[-2:] for image in inputs['inputs']]
         original = [sample.ori_shape for sample in inputs['data_samples']]
         pixels = max(height * width for height, width in [*fed, *original])
@@ -208,28 +207,28 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         return 4 * head.out_channels * pixels
 
     def _load_weights_to_model(self, model: nn.Module, _: None, cfg: ConfigDict) -> None:
-        meta = {}  # the parent would read the file anew, with code allowed
+        meta = {}  # the parent would load the file again, without the safety check
         if self.checkpoint is None:
-            print_log(f'No weights: {cfg.model.type} predicts by random ones', 'current', WARNING)
+            print_log('No weights given: predicting with random ones', 'current', WARNING)
         else:
             load_whole(model, find_state_dict(self.checkpoint, self.weights), self.weights)
             meta = find_meta(self.checkpoint)
-        model.dataset_meta = _classes_and_colours(meta.get('dataset_meta'), cfg, model)
+        model.dataset_meta = _find_dataset_meta(meta.get('dataset_meta'), cfg, model)
 
     @property
     def _num_labels(self) -> int:
         return max(self.model.num_classes, 2)
 
     def _init_collate(self, cfg: ConfigDict) -> Callable:
-        return pseudo_collate  # the parent looks for it with a warning
+        return pseudo_collate  # the parent would warn
 
     def collate(self, samples: list[dict]) -> dict:
-        """A batch of what the pipeline gave."""
+        """Collate outputs of the pipeline into a batch."""
         return pseudo_collate(samples)
 
 
 def _use_windows(cfg: Config, full_size: bool) -> None:
-    """Have the segmentor able to predict in tiles and, for ``full_size``, by windows."""
+    """Enable prediction in tiles and, for ``full_size``, switch on windows."""
     model, test_cfg = cfg.model, cfg.model.setdefault('test_cfg', ConfigDict(mode='whole'))
     if model.type.removeprefix('mmseg.') == 'EncoderDecoder':
         model.type = 'TiledEncoderDecoder'
@@ -242,8 +241,8 @@ def _use_windows(cfg: Config, full_size: bool) -> None:
         cfg.test_dataloader.dataset.pipeline = [x for x in pipeline if 'Resize' not in x.type]
 
 
-def _classes_and_colours(noted: dict | None, cfg: ConfigDict, model: nn.Module) -> dict:
-    """What a checkpoint notes of its data, or the config's test data; what both lack is numbers."""
+def _find_dataset_meta(noted: dict | None, cfg: ConfigDict, model: nn.Module) -> dict:
+    """Classes and palette from the checkpoint, else from the test data set, else defaults."""
     dataset = cfg.test_dataloader.dataset
     known = getattr(DATASETS.get(dataset.type), 'METAINFO', {})
     meta = noted or {**known, **(dataset.get('metainfo') or {})}

@@ -1,4 +1,4 @@
-"""Models as files for other programs: ONNX, and PyTorch's exported program."""
+"""Export models to ONNX or as PyTorch's exported program."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from vil_mm.export.check import (
     check_tolerance,
     compare,
     eager_run,
+    measure_seconds,
     onnx_run,
     program_run,
-    seconds,
 )
-from vil_mm.export.deployed import PARTS, deployed, find_form
+from vil_mm.export.deployed import PARTS, find_form, wrap_model
 from vil_mm.export.program import (
     FORMATS,
     OPSET,
@@ -38,20 +38,20 @@ __all__ = [
     'PARTS',
     'Report',
     'check_target',
-    'deployed',
     'export',
     'find_form',
+    'wrap_model',
 ]
 
 
 class Report(NamedTuple):
-    """What an export gave.
+    """The result of an export.
 
     Attributes:
         path: The file.
         nodes: Operators in the file's graph.
-        differences: From the model in eager mode, one an output.
-        file_seconds, eager_seconds: For one image, median; on as many threads.
+        differences: Difference of each output from the model in eager mode.
+        file_seconds, eager_seconds: Median time for one image, with the same number of threads.
     """
 
     path: Path
@@ -62,10 +62,10 @@ class Report(NamedTuple):
 
 
 def check_target(out: str | Path, format: str) -> Path:
-    """The path of a file to be written.
+    """Check the path of the file to write.
 
     Raises:
-        ValueError: Its ending is not that of the format, or it is a folder.
+        ValueError: The suffix does not match the format, or the path is a folder.
     """
     path, suffix = Path(out), SUFFIXES[format]
     if path.suffix != suffix or path.is_dir():
@@ -85,24 +85,24 @@ def export(
 ) -> Report:
     """Write a model to a file and compare the file with the model, in batches of 1, 2 and 3.
 
-    The file appears under its name only after it has passed.
+    The file appears only if it passes.
 
     Args:
         model: A whole segmentor or classifier, float32, on a CPU, in evaluation mode.
-        out: File to write, its folder is made.
-        shape: (H, W) of the images, fixed in the file. The number of images is free.
+        out: File to write; its folder is created.
+        shape: (H, W) of the images, fixed in the file. The batch size is free.
         part: 'whole' or 'backbone'.
         format: 'onnx' or 'torch-export'.
-        tolerance: Largest difference of an output, as a share of its largest value.
-        say: Called with what is done next.
+        tolerance: Largest difference of an output, relative to its largest value.
+        say: Called with the name of each step.
 
     Raises:
-        ValueError: The model cannot be exported, packages are missing, or the file does not give
-            what the model gives.
+        ValueError: The model cannot be exported, packages are missing, or the file computes
+            something else than the model.
     """
     path = check_target(out, format)
     check_packages(format)
-    function = deployed(model, part, shape)
+    function = wrap_model(model, part, shape)
     with atomic_write(path) as unfinished:
         say('tracing the model')
         program = export_program(function, shape)
@@ -114,12 +114,12 @@ def export(
         differences = compare(run, function, shape)
         check_tolerance(differences, tolerance)
         images = function.example(1, shape)
-        times = seconds(run, images), seconds(eager_run(function), images)
+        times = measure_seconds(run, images), measure_seconds(eager_run(function), images)
     return Report(path, nodes, differences, *times)
 
 
 def _write(program: ExportedProgram, function: nn.Module, path: Path, format: str) -> int:
-    """Write the file; the number of nodes in its graph comes back."""
+    """Write the file and return the number of nodes in its graph."""
     if format == 'torch-export':
         write_program(program, path)
         return sum(node.op == 'call_function' for node in program.graph.nodes)

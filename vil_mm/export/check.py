@@ -1,4 +1,4 @@
-"""A file against the model that it was made of."""
+"""Compare an exported file with its model."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Run = Callable[[Tensor], list[Tensor]]
 
 
 class Difference(NamedTuple):
-    """How far an output of a file is from the model's, over all batches.
+    """Difference between an output of the file and of the model, over all batches.
 
     Attributes:
-        name: Of the output.
-        shape: Of one image's output.
+        name: Name of the output.
+        shape: Shape for one image.
         largest: Largest absolute difference.
         scale: Largest absolute value of the model's output.
     """
@@ -75,26 +75,24 @@ def eager_run(model: nn.Module) -> Run:
     return run
 
 
-def compare(
-    run: Run, model: nn.Module, shape: tuple[int, int], batch_sizes: Sequence[int] = BATCH_SIZES
-) -> list[Difference]:
+def compare(run: Run, model: nn.Module, shape: tuple[int, int]) -> list[Difference]:
     """Run a file and the model on the same random images, in batches of several sizes.
 
     Raises:
-        ValueError: An output has another shape, or is not finite where the model's is.
+        ValueError: An output has another shape.
     """
     eager = eager_run(model)
     found: dict[str, list[Difference]] = {name: [] for name in model.output_names()}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        for size in batch_sizes:
+        for size in BATCH_SIZES:
             images = model.example(size, shape)
             for name, got, want in zip(found, run(images), eager(images), strict=True):
                 if got.shape != want.shape:
                     raise ValueError(
-                        f'the file gives {name} of another shape than the model, '
-                        f'{tuple(got.shape)} and not {tuple(want.shape)}, for a batch of {size}: '
-                        'please report it; nothing is written'
+                        f'{name} has the shape {tuple(got.shape)} in the file, but '
+                        f'{tuple(want.shape)} in the model, for a batch of {size}: please report '
+                        'it; nothing is written'
                     )
                 largest = float((got - want).abs().max())
                 scale = float(want.abs().max())
@@ -111,25 +109,25 @@ def _worst(differences: Sequence[Difference]) -> Difference:
 
 
 def check_tolerance(differences: Sequence[Difference], tolerance: float) -> None:
-    """Fail if an output differs by more than a share of its largest value.
+    """Fail if an output differs by more than the tolerance, relative to its largest value.
 
     Raises:
-        ValueError: Names the worst.
+        ValueError: Names the output.
     """
     for difference in differences:
-        if not difference.relative <= tolerance:  # also where it is not a number
+        if not difference.relative <= tolerance:  # True for NaN
             raise ValueError(
-                f"the output of the file differs from the model's: {difference.name} differs by "
-                f'{difference.largest:.1e}, {difference.relative:.1e} of its largest value, more '
-                f'than the tolerance, {tolerance:g}; nothing is written'
+                f'the file differs from the model: {difference.name} by {difference.largest:.1e}, '
+                f'{difference.relative:.1e} of its largest value, more than the tolerance '
+                f'{tolerance:g}; nothing is written'
             )
 
 
-def seconds(run: Run, images: Tensor, repeats: int = REPEATS) -> float:
-    """Median time of a call, after one that does not count."""
+def measure_seconds(run: Run, images: Tensor) -> float:
+    """Median time of a call, after a warm-up."""
     run(images)
     times = []
-    for _ in range(repeats):
+    for _ in range(REPEATS):
         start = time.perf_counter()
         run(images)
         times.append(time.perf_counter() - start)

@@ -1,4 +1,4 @@
-"""The running maximum in ONNX, which has no operator for it."""
+"""A running maximum for ONNX, which has no operator for it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from onnxscript import opset18 as op
 
 
 def onnx_cummax(x, dim: int):
-    """``torch.cummax`` over the last axis, whose length is known, in log2 of it steps.
+    """``torch.cummax`` over the last axis, of known length L, in log2(L) steps.
 
-    Step j takes the maximum with the entry 2^j places before, so that after it an entry is the
-    maximum of the 2^(j+1) that end there (Hillis and Steele, "Data parallel algorithms", 1986).
-    Of equal entries the later one counts, as in PyTorch. Where the indices are not used, as in
-    inference, the exporter drops what makes them.
+    Step j takes the maximum with the entry 2^j positions before. After it, each entry is the
+    maximum of the 2^(j+1) entries that end there (Hillis and Steele, "Data parallel algorithms",
+    1986). The last of equal entries counts, as in PyTorch. The exporter drops the indices if they
+    are unused, as in inference.
 
     Raises:
-        ValueError: Another axis, or one of unknown length.
+        ValueError: The axis is not the last one, or its length is unknown.
     """
     length = x.shape[-1]
     if dim not in (-1, len(x.shape) - 1) or not isinstance(length, int):
-        raise ValueError(f'cummax over axis {dim} of a tensor of shape {x.shape} is not translated')
+        raise ValueError(f'cummax over axis {dim} of a tensor of shape {x.shape} is not supported')
     index = op.Expand(op.Constant(value_ints=range(length)), op.Shape(x))
     step = 1
     while step < length:

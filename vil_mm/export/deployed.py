@@ -1,4 +1,4 @@
-"""What is exported: a model as one function of a batch of images, of one size."""
+"""Wrap a model as a function of a batch of images of fixed size, for export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PARTS = ('backbone', 'whole')
 class DeployedBackbone(nn.Module):
     """Normalised images ``(B, C, H, W)`` to the backbone's outputs."""
 
-    takes = 'images, normalised as for the backbone'
+    takes = 'normalised images'
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class DeployedBackbone(nn.Module):
         return tuple(outputs) if isinstance(outputs, list | tuple) else (outputs,)
 
     def output_names(self) -> list[str]:
-        """One name an output: 'features_BLOCK', from 1, of a ViL."""
+        """A name per output: 'features_BLOCK' for a ViL, counted from 1."""
         backbone = self.backbone
         indices = getattr(backbone, 'out_indices', None)
         if isinstance(indices, list | tuple):
@@ -36,14 +36,14 @@ class DeployedBackbone(nn.Module):
         return ['features']
 
     def example(self, batch_size: int, shape: tuple[int, int]) -> Tensor:
-        """Noise as normalised images are."""
+        """Noise like normalised images."""
         return torch.randn(batch_size, count_channels(self.backbone), *shape)
 
 
 class _Whole(nn.Module):
-    """Images as they are, RGB from 0 to 255, float32: the normalisation is part of the model."""
+    """Takes RGB images from 0 to 255, float32, and normalises them."""
 
-    takes = 'RGB images, 0 to 255; their normalisation is inside'
+    takes = 'RGB images, 0 to 255; normalisation is included'
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class _Whole(nn.Module):
 class DeployedSegmentor(_Whole):
     """RGB images ``(B, 3, H, W)`` to logits ``(B, K, H, W)``.
 
-    Logits, not labels: whoever predicts in windows averages them, and they can be compared.
+    Logits instead of labels, so that predictions of windows can be averaged.
     """
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
@@ -77,7 +77,7 @@ class DeployedSegmentor(_Whole):
 
 
 class DeployedClassifier(_Whole):
-    """RGB images ``(B, 3, H, W)`` to scores ``(B, K)`` that add up to 1."""
+    """RGB images ``(B, 3, H, W)`` to probabilities ``(B, K)``."""
 
     def forward(self, images: Tensor) -> tuple[Tensor]:
         model = self.model
@@ -88,8 +88,8 @@ class DeployedClassifier(_Whole):
         return ['scores']
 
 
-def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
-    """The function of images that a file is to hold.
+def wrap_model(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
+    """Wrap a model, or its backbone, for export.
 
     Args:
         model: A whole segmentor or classifier, on a CPU, in evaluation mode.
@@ -97,12 +97,12 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
         shape: (H, W) of the images.
 
     Raises:
-        ValueError: It cannot be exported; the reason is told.
+        ValueError: It cannot be exported; the message says why.
     """
     if part not in PARTS:
-        raise ValueError(f'part {part!r} is not known; choose one of {PARTS}')
+        raise ValueError(f'part {part!r} is unknown; choose one of {PARTS}')
     if model.training:
-        raise ValueError('the model is in training mode, in which drop path is random: eval() it')
+        raise ValueError('the model is in training mode: call model.eval() first')
     _check_backbone(model.backbone, shape)
     if part == 'backbone':
         return DeployedBackbone(model.backbone).eval()
@@ -113,13 +113,13 @@ def deployed(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module:
     if kind == 'classifier':
         return DeployedClassifier(model).eval()
     raise ValueError(
-        f'a {kind} is not exported whole: how many boxes it gives depends on the image; '
-        "take part='backbone'"
+        f'a {kind} cannot be exported whole, since its number of boxes depends on the image; '
+        "use part='backbone'"
     )
 
 
 def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Choice | None:
-    """The form of the mLSTM that the file will hold, which the number of tokens decides."""
+    """The form of the mLSTM in the file, which depends on the number of tokens."""
     if not isinstance(backbone, VisionLSTM):
         return None
     patch = backbone.patch_embed
@@ -136,33 +136,35 @@ def _check_backbone(backbone: nn.Module, shape: tuple[int, int]) -> None:
         return
     form = backbone.blocks[0].layers[0].scans[0].mlstm_backend
     reasons = {
-        'triton': 'runs fused Triton kernels, which are made for one kind of GPU',
-        'recurrent': 'goes token by token: the file would hold each layer once a token',
+        'triton': 'it runs Triton kernels compiled for one kind of GPU',
+        'recurrent': 'it runs token by token, so the file would repeat each layer per token',
     }
     if form in reasons:
         raise ValueError(
-            f'mlstm_backend={form!r} cannot be exported, it {reasons[form]}; add --cfg-options '
+            f'mlstm_backend={form!r} cannot be exported: {reasons[form]}; set '
             'model.backbone.mlstm_backend=auto'
         )
     patch = backbone.patch_embed.patch_size
     if any(side % patch for side in shape):
         raise ArgumentError(
-            f'the sides must be multiples of the patch size {patch}; pad images before',
+            f'the sides must be multiples of the patch size {patch}; pad your images',
             shape=tuple(shape),
         )
 
 
 def _check_windows(test_cfg: dict, shape: tuple[int, int]) -> None:
-    """Only what the model does to one window is exported, and that has to be all it does."""
-    mode = test_cfg.get('mode', 'whole')
+    """Fail unless the exported shape is that of one window: the loop over windows is left out."""
+    mode, crop = test_cfg.get('mode', 'whole'), test_cfg.get('crop_size')
     if mode == 'whole':
         return
-    crop = test_cfg.get('crop_size')
-    if crop is None or tuple(shape) != tuple(crop):
+    if crop is None:
         raise ValueError(
-            f'model.test_cfg.mode={mode!r} predicts in windows of {crop}, which are a loop around '
-            f'the model and not part of it; export one window, --shape {crop[0]} {crop[1]}, or the '
-            'model without windows, --cfg-options model.test_cfg.mode=whole'
-            if crop
-            else f'model.test_cfg.mode={mode!r} has no crop_size; set model.test_cfg.mode=whole'
+            f'model.test_cfg.mode={mode!r} has no crop_size; set model.test_cfg.mode=whole'
+        )
+    if tuple(shape) != tuple(crop):
+        raise ArgumentError(
+            f'model.test_cfg.mode={mode!r} loops over windows of {crop}, and the loop cannot be '
+            f'exported; use the shape of one window, {crop[0]} {crop[1]}, or set '
+            'model.test_cfg.mode=whole',
+            shape=tuple(shape),
         )

@@ -1,4 +1,4 @@
-"""Files of a model: PyTorch's exported program, and ONNX."""
+"""Write a model as PyTorch's exported program or as ONNX."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from vil_mm.version import __version__
 
 FORMATS = ('onnx', 'torch-export')
 SUFFIXES = {'onnx': '.onnx', 'torch-export': '.pt2'}
-# The newest that the exporter writes by itself. From 20 on GELU, of which the pyramid of UperNet
-# has one, is an operator; ONNX Runtime reads it from 1.17 on.
+# The newest opset of the exporter. It has an operator for GELU, as in UPerNet's pyramid, and needs
+# ONNX Runtime 1.17.
 OPSET = 20
 LARGEST_BATCH = 1024
-LARGEST_ONNX = 2**31  # bytes, of one file: protobuf's limit
+LARGEST_ONNX = 2**31  # bytes in one file, protobuf's limit
 
 
 def check_packages(format: str) -> None:
-    """Fail if a format needs packages that are not there.
+    """Fail if packages for a format are missing.
 
     Raises:
-        ValueError: Names them.
+        ValueError: Names the packages.
     """
     needed = ('onnx', 'onnxscript', 'onnxruntime') if format == 'onnx' else ()
     missing = [name for name in needed if find_spec(name) is None]
@@ -42,12 +42,12 @@ def check_packages(format: str) -> None:
 
 
 def export_program(model: nn.Module, shape: tuple[int, int]) -> ExportedProgram:
-    """A program of images of one size, any number of them.
+    """Trace a model for images of one size, in batches of any size.
 
     Args:
-        model: Of :func:`vil_mm.export.deployed.deployed`.
-        shape: (H, W). It is fixed in the program: the grid decides the position embedding, the
-            form of the mLSTM and its chunks.
+        model: From :func:`vil_mm.export.deployed.wrap_model`.
+        shape: (H, W), fixed in the program: position embedding, form of the mLSTM and chunks depend
+            on the grid.
 
     Raises:
         ValueError: The model cannot be traced.
@@ -57,31 +57,34 @@ def export_program(model: nn.Module, shape: tuple[int, int]) -> ExportedProgram:
     try:
         with torch.no_grad(), quiet():
             return torch.export.export(model, (images,), dynamic_shapes=({0: batch},))
-    except Exception as error:  # whatever the model's own code meets while it is traced
+    except Exception as error:  # the model's code may raise anything
         raise ValueError(
             f'torch.export cannot trace this model: {_reason(error)}. Its code must not depend on '
-            'how many images there are, nor on what they show; export another model, or change '
-            'that code'
+            'the batch size or on pixel values; change the code, or export another model'
         ) from error
 
 
 def write_program(program: ExportedProgram, path: Path) -> None:
-    """Write a ``.pt2`` that ``torch.export.load`` reads, in a process without this package too."""
+    """Write a ``.pt2`` for ``torch.export.load``, which does not need this package."""
     with quiet():
         torch.export.save(program, path)
 
 
 def write_onnx(program: ExportedProgram, model: nn.Module, path: Path) -> None:
-    """Write an ONNX file of opset :data:`OPSET`, weights inside, input 'images'.
+    """Write an ONNX file of opset :data:`OPSET` that contains the weights; its input is 'images'.
 
     Raises:
-        ValueError: The weights do not fit into one file, or an operator has no translation.
+        ValueError: The weights are too large for one file, or an operator is not supported.
     """
     from vil_mm.export.cummax import onnx_cummax
 
     size = sum(x.numel() * x.element_size() for x in model.state_dict().values())
     if size >= LARGEST_ONNX:
-        raise ValueError(f'{size / 2**30:.1f} GiB of weights: an ONNX file holds less than 2 GiB')
+        raise ArgumentError(
+            f'{size / 2**30:.1f} GiB of weights, but an ONNX file holds less than 2 GiB; use '
+            'torch-export',
+            format='onnx',
+        )
     options = {'opset_version': OPSET, 'verbose': False, 'input_names': ['images']}
     table = {torch.ops.aten.cummax.default: onnx_cummax}
     names = model.output_names()
@@ -91,9 +94,8 @@ def write_onnx(program: ExportedProgram, model: nn.Module, path: Path) -> None:
                 program, dynamo=True, output_names=names, custom_translation_table=table, **options
             )
     except torch.onnx.OnnxExporterError as error:
-        raise ValueError(
-            f'PyTorch has no translation of this model to ONNX: {_reason(error)}; take --format '
-            'torch-export'
+        raise ArgumentError(
+            f'PyTorch cannot convert this model: {_reason(error)}; use torch-export', format='onnx'
         ) from error
     onnx_program.model.producer_name, onnx_program.model.producer_version = 'vil_mm', __version__
     onnx_program.model.metadata_props['images'] = model.takes
@@ -102,10 +104,7 @@ def write_onnx(program: ExportedProgram, model: nn.Module, path: Path) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what the exporter logs, warns of and prints, which is about its own insides.
-
-    What is wrong is in the errors that it raises.
-    """
+    """Suppress the exporter's logs, warnings and prints; its errors say what is wrong."""
     level = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
@@ -118,7 +117,7 @@ def quiet() -> Iterator[None]:
 
 
 def _reason(error: BaseException) -> str:
-    """What was met at first, and in which line of code if that is told: out of pages of advice."""
+    """The root cause and, if known, its line of code, without the pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
     text = str(error).strip()

@@ -1,4 +1,4 @@
-"""Several configs' models side by side over resolutions: a table, and a picture."""
+"""Compare models over resolutions, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def compare_models(
     setting: Setting,
     progress: Progress = no_progress,
 ) -> list[Row]:
-    """Measure each config at each side of a square image; what fails becomes a row's ``reason``.
+    """Measure each config on square images of each size; an error becomes a row's ``reason``.
 
     Args:
-        configs: By the name under which they are shown.
-        sides: In pixels.
-        setting: How.
-        progress: Told how far it is.
+        configs: Configs by display name.
+        sides: Sides of the images in pixels.
+        setting: How to measure.
+        progress: Called after each measurement.
     """
     setting.check()
     rows = []
@@ -45,7 +45,7 @@ def compare_models(
 
 
 def table(rows: Sequence[Row]) -> Iterator[str]:
-    """Lines of a table of rows side by side, those of one size together."""
+    """Lines of a table of the rows, grouped by size."""
     width = max(len(str(row['config'])) for row in rows)
     yield (
         f'{"config":<{width}}{"pixels":>8}{"ms":>10}{"p90":>10}{"images/s":>10}{"MiB":>9}'
@@ -66,12 +66,12 @@ def table(rows: Sequence[Row]) -> Iterator[str]:
 
 
 def plot_comparison(rows: Sequence[Row], setting: Setting, out_png: str | Path) -> Path:
-    """Draw latency and peak memory over the side of the image, log-log, into a PNG of 150 dpi.
+    """Plot latency and peak memory over the side of the image, log-log, as a PNG of 150 dpi.
 
-    Memory has no panel where no row knows it.
+    The memory panel is left out if no row has a value.
 
     Raises:
-        ValueError: Every row has failed.
+        ValueError: All measurements failed.
     """
     measured = [row for row in rows if 'reason' not in row]
     if not measured:
@@ -106,11 +106,11 @@ def _draw(axes: Axes, rows: Sequence[Row], key: str, label: str, title: str) -> 
 
 
 def _number(axis: Axis, values: Sequence[float]) -> None:
-    """Three or more plain numbers on a logarithmic axis, however little the values differ."""
+    """Label a logarithmic axis with at least three plain numbers, however close the values."""
     axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:,.10g}'))
     axis.set_minor_formatter(NullFormatter())
     span = max(values) / max(min(values), 1e-9)
-    if span < 10:  # less than a decade, which may have none of its powers of ten
+    if span < 10:  # may contain no power of ten
         axis.set_major_locator(MaxNLocator(6, steps=(1, 2, 2.5, 5, 10), min_n_ticks=3))
         axis.set_minor_locator(NullLocator())
     elif span < 300:

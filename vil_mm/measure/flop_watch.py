@@ -1,7 +1,7 @@
-"""Watching a model run and adding up its matrix products and convolutions by part.
+"""Count FLOPs of matrix products and convolutions by part while a model runs.
 
-PyTorch's own formulas (``torch.utils.flop_counter``) count; this module gives those of the fused
-operators and of one that PyTorch leaves out, and says which part of the model asked for a product.
+The formulas are PyTorch's (``torch.utils.flop_counter``). This module adds those of the fused
+operators and of one that PyTorch lacks, and assigns each product to a part of the model.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from vil_mm.mlstm.roofline import cell_passes, choose_triton_chunk
 PATCHES, PROJECTIONS = 'patch embedding', 'projections up and down'
 CONV, QKV, GATES, CELL = 'convolutions', 'q, k, v', 'gates', 'mLSTM cell'
 MIXED = 'convolutions, q, k, v and gates in one kernel'
-# Who asked for a product inside a scan; of nested functions the outer one.
+# Functions whose products belong to a part of the scan; the outermost one counts.
 _FUNCTIONS: dict[CodeType, str] = {
     mlstm.__code__: CELL,
     fold_gates.__code__: GATES,
@@ -40,7 +40,7 @@ _WITHOUT_PRODUCTS = {'vil_mm.norm_skip_gate'}
 
 @dataclass(frozen=True)
 class ScanRun:
-    """A scan that ran: its tokens and the form of the cell that it asked for."""
+    """A scan that ran: its size and the backend of its cell."""
 
     tokens: int
     channels: int
@@ -49,12 +49,12 @@ class ScanRun:
 
 
 class FlopWatch(TorchDispatchMode):
-    """Counts FLOPs by part of a model while it is entered; leaves the model as it was.
+    """Context manager that counts a model's forward FLOPs by part.
 
     Attributes:
-        flops: By part, forward; twice the multiply-adds.
+        flops: FLOPs by part, twice the multiply-adds.
         scans: Scans of Vision-LSTM in the order in which they ran.
-        not_counted: Operators that may compute much and have no formula.
+        not_counted: Operators without a formula that may be expensive.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -72,7 +72,7 @@ class FlopWatch(TorchDispatchMode):
                 leave = module.register_forward_hook(lambda *_: self._leave())
                 self._handles += [enter, leave]
             if isinstance(module, Scan):
-                self._handles.append(module.register_forward_pre_hook(self._note))
+                self._handles.append(module.register_forward_pre_hook(self._record))
         return super().__enter__()
 
     def __exit__(self, *error: object) -> None:
@@ -95,12 +95,12 @@ class FlopWatch(TorchDispatchMode):
         part = self._inside[-1] if self._inside else 'other'
         if part != GATES:
             return part
-        return MIXED if operator == torch.ops.vil_mm.local_mix else _asked_for_by()
+        return MIXED if operator == torch.ops.vil_mm.local_mix else _find_caller()
 
     def _leave(self) -> None:
-        self._inside.pop()  # returns nothing: a hook's result would replace the module's
+        self._inside.pop()  # a hook must not return a value, it would replace the output
 
-    def _note(self, scan: Scan, inputs: tuple) -> None:
+    def _record(self, scan: Scan, inputs: tuple) -> None:
         _, height, width, channels = inputs[0].shape
         backend = 'triton' if can_fuse(scan, inputs[0]) else scan.mlstm_backend
         taps = scan.conv.weight[0].numel()
@@ -108,9 +108,9 @@ class FlopWatch(TorchDispatchMode):
 
 
 def _find_part(name: str, module: nn.Module) -> str | None:
-    """The part that begins with a module; None inside of one.
+    """The part that a module belongs to; None to keep the current one.
 
-    Scans begin as gates, for what no function of ``_FUNCTIONS`` asks for there belongs to them.
+    A scan starts as gates: products outside of ``_FUNCTIONS`` belong to them.
     """
     if isinstance(module, PatchEmbedding):
         return PATCHES
@@ -121,7 +121,8 @@ def _find_part(name: str, module: nn.Module) -> str | None:
     return name.replace('_', ' ') if name and '.' not in name else None
 
 
-def _asked_for_by() -> str:
+def _find_caller() -> str:
+    """The part of the scan whose function called the current operator."""
     part, frame = GATES, sys._getframe(1)
     while frame is not None:
         part = _FUNCTIONS.get(frame.f_code, part)
@@ -133,7 +134,7 @@ def _asked_for_by() -> str:
 
 @register_flop_formula(torch.ops.vil_mm.mlstm)
 def _fused_mlstm_flops(q, k, v, igate, fgate, reverse, chunk_size, *rest, **kwargs) -> int:
-    """The fused cell of shapes ``(B, S1, S2, NH, DH)``: what its tiles compute."""
+    """FLOPs of the fused cell's tiles for shapes ``(B, S1, S2, NH, DH)``."""
     batch, rows, columns, heads, width = q
     length = rows * columns
     chunk = chunk_size or choose_triton_chunk(length, heads, width)
@@ -143,7 +144,7 @@ def _fused_mlstm_flops(q, k, v, igate, fgate, reverse, chunk_size, *rest, **kwar
 
 @register_flop_formula(torch.ops.vil_mm.local_mix)
 def _fused_mix_flops(x, table, *rest, **kwargs) -> int:
-    """A table's rows are weights of a channel, but for four of biases; x ``(B, Hg, Wg, E)``."""
+    """Each row of the table but four (biases) is a weight per channel; x is ``(B, Hg, Wg, E)``."""
     batch, height, width, channels = x
     return 2 * batch * height * width * channels * (table[0] - 4)
 

@@ -1,13 +1,12 @@
-"""What a whole model computes for one image: as it runs, and by the paper's convention.
+"""Multiply-adds of a whole model for one image, as it runs and by the paper's convention.
 
-Counted are matrix products and convolutions, in multiply-adds (a FLOP count is twice that), as
-PyTorch dispatches them: padding, stored zeros and both triangles included. Norms, activations,
-exponentials and resizing are left out, as such counts do.
+The count includes matrix products and convolutions as PyTorch dispatches them, with padding, stored
+zeros and both triangles. As usual, it leaves out norms, activations, exponentials and resizing.
+FLOPs are twice the multiply-adds.
 
 The paper's convention (Alkin et al., ImageNet table: 1.5, 5.1 and 18.6 G at 224 pixels) counts the
-definition instead: no weight that is zero by construction, and of the two S x S products of the
-cell's parallel form the half on and below the diagonal. Of B it gives 18.5. It says nothing about
-the form that runs.
+definition, whatever form runs: no weights that are zero by construction, and only the lower
+triangle of the two S x S products in the cell's parallel form. It gives 18.5 G for ViL-B.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ class FlopCount:
     """Multiply-adds of one image, forward.
 
     Attributes:
-        parts: What is counted, by part of the model.
-        paper: The same parts by the paper's convention; other backbones' as they run.
-        auxiliary: Of the auxiliary head, which only training runs.
-        forms: Of all mLSTM cells together in each form; empty for other backbones.
-        form: The one of them that ``parts`` has.
-        parameters: Of the whole model.
-        not_counted: Operators that may compute much and have no formula.
+        parts: Multiply-adds by part of the model.
+        paper: The same parts by the paper's convention; as they run for other backbones.
+        auxiliary: Multiply-adds of the auxiliary head, which runs only in training.
+        forms: Multiply-adds of all mLSTM cells in each form; empty for other backbones.
+        form: The form counted in ``parts``.
+        parameters: Parameters of the whole model.
+        not_counted: Operators without a formula that may be expensive.
     """
 
     parts: Counts
@@ -62,19 +61,19 @@ class FlopCount:
 
 
 def count_flops(model: nn.Module, shape: tuple[int, int], form: str = 'auto') -> FlopCount:
-    """Count a forward pass of one image; of a model on a CPU by shapes alone, nothing is computed.
+    """Count a forward pass of one image; models on a CPU are not run, only traced by shape.
 
     Args:
-        model: A segmentor, a classifier, or a detector, of which backbone and neck are counted.
+        model: A segmentor, a classifier, or the backbone and neck of a detector.
         shape: Height and width in pixels.
-        form: Of the mLSTM cell: 'auto' is the one that runs on the model's device; 'parallel',
-            'chunkwise', or 'fused' for that of the CUDA kernels, also where they cannot run.
+        form: Form of the mLSTM cell: 'auto' for the one that runs on the model's device,
+            'parallel', 'chunkwise', or 'fused' for the CUDA kernels, even if they cannot run.
 
     Raises:
-        ValueError: The form is not known, or the model does not run at this size.
+        ValueError: The form is unknown, or the model does not run at this size.
     """
     if form not in FORMS:
-        raise ValueError(f'form {form!r} is not known; choose one of {", ".join(FORMS)}')
+        raise ValueError(f'form {form!r} is unknown; choose one of {", ".join(FORMS)}')
     on_gpu = next(model.parameters()).is_cuda
     model = model if on_gpu else copy.deepcopy(model).to('meta')
     watch = FlopWatch(model)
@@ -85,19 +84,19 @@ def count_flops(model: nn.Module, shape: tuple[int, int], form: str = 'auto') ->
     auxiliary = parts.pop(AUXILIARY, 0.0)
     paper, forms, running = dict(parts), {}, None
     if watch.scans:
-        running = _form(watch.scans[0], watch.scans[0].backend if form == 'auto' else form)
+        running = _make_form(watch.scans[0], watch.scans[0].backend if form == 'auto' else form)
         _split_kernel(parts, watch.scans)
         if form != 'auto':
             _put_form(parts, watch.scans, form)
-        paper = {**parts, **_total([_definition(scan) for scan in watch.scans])}
-        forms = _each_form(watch.scans, running)
+        paper = {**parts, **_total([_count_by_definition(scan) for scan in watch.scans])}
+        forms = _count_each_form(watch.scans, running)
     return FlopCount(
         parts, paper, auxiliary, forms, running, count_parameters(model), sorted(watch.not_counted)
     )
 
 
 def format_count(count: FlopCount, shape: tuple[int, int], device: str) -> str:
-    """A table by part, the forms of the cell side by side, and what stands for what."""
+    """A table by part, followed by a comparison of the cell's forms."""
     own = name_form(count.form) if count.form else 'no mLSTM cell'
     lines = [
         f'One image of {shape[0]} x {shape[1]} pixels, forward; G multiply-adds, two FLOPs each:',
@@ -123,9 +122,9 @@ def format_count(count: FlopCount, shape: tuple[int, int], device: str) -> str:
 
 
 def name_form(form: Choice) -> str:
-    """In words, as ``chunkwise, 64 tokens a chunk``."""
+    """A description such as ``chunkwise, 64 tokens per chunk``."""
     name = {'fused': 'fused CUDA kernels'}.get(form.backend, form.backend)
-    return f'{name}, {form.chunk_size} tokens a chunk' if form.chunk_size else name
+    return f'{name}, {form.chunk_size} tokens per chunk' if form.chunk_size else name
 
 
 def _form_lines(count: FlopCount) -> list[str]:
@@ -142,10 +141,10 @@ def _giga(amount: float) -> str:
 
 
 def _run(model: nn.Module, shape: tuple[int, int], watch: FlopWatch) -> None:
-    """A forward pass; of a segmentor the auxiliary head too.
+    """Run a forward pass, including a segmentor's auxiliary head.
 
     Raises:
-        ValueError: It fails.
+        ValueError: The model does not run at this size.
     """
     channels, device = count_channels(model), next(model.parameters()).device
     images = torch.empty(1, channels, *shape, device=device)
@@ -160,8 +159,8 @@ def _run(model: nn.Module, shape: tuple[int, int], watch: FlopWatch) -> None:
                 one(features)
 
 
-def _form(scan: ScanRun, name: str) -> Choice:
-    """The form of a name, with the chunk length that is chosen for a scan; see FORMS."""
+def _make_form(scan: ScanRun, name: str) -> Choice:
+    """The form of this name, with the chunk length for a scan; see FORMS."""
     sizes = scan.tokens, NUM_HEADS, scan.channels // NUM_HEADS
     if name == 'auto':
         return choose_backend(*sizes)
@@ -172,7 +171,7 @@ def _form(scan: ScanRun, name: str) -> Choice:
     return Choice(name)
 
 
-def _cell(scan: ScanRun, form: Choice) -> float:
+def _count_cell(scan: ScanRun, form: Choice) -> float:
     """Multiply-adds of a scan's cell."""
     sizes = scan.tokens, NUM_HEADS, scan.channels // NUM_HEADS
     if form.backend != 'fused':
@@ -182,7 +181,7 @@ def _cell(scan: ScanRun, form: Choice) -> float:
     return scan.tokens * cell.flops / 2
 
 
-def _definition(scan: ScanRun) -> Counts:
+def _count_by_definition(scan: ScanRun) -> Counts:
     """Multiply-adds of a scan by the paper's convention."""
     entries = scan.tokens * scan.channels
     return {
@@ -193,26 +192,26 @@ def _definition(scan: ScanRun) -> Counts:
     }
 
 
-def _each_form(scans: list[ScanRun], running: Choice) -> dict[Choice, float]:
-    """The cells' count in the form that runs and in the others."""
-    forms = [running, *(_form(scans[0], name) for name in FORMS[1:])]
-    return {form: sum(_cell(scan, form) for scan in scans) for form in dict.fromkeys(forms)}
+def _count_each_form(scans: list[ScanRun], running: Choice) -> dict[Choice, float]:
+    """The cells' multiply-adds in the running form and in the others."""
+    forms = [running, *(_make_form(scans[0], name) for name in FORMS[1:])]
+    return {form: sum(_count_cell(scan, form) for scan in scans) for form in dict.fromkeys(forms)}
 
 
 def _split_kernel(parts: Counts, scans: list[ScanRun]) -> None:
-    """Give what one fused kernel computes to the parts that it consists of, in place."""
+    """Split the count of one fused kernel into the parts it computes, in place."""
     mixed = parts.pop(MIXED, 0.0)
     if mixed:
-        own = _total([_definition(scan) for scan in scans])
+        own = _total([_count_by_definition(scan) for scan in scans])
         parts[CONV], parts[QKV] = own[CONV], own[QKV] + parts.get(QKV, 0.0)
         parts[GATES] = parts.get(GATES, 0.0) + mixed - own[CONV] - own[QKV]
 
 
 def _put_form(parts: Counts, scans: list[ScanRun], name: str) -> None:
-    """Replace the cells' count by that of another form, in place."""
-    parts[CELL] = sum(_cell(scan, _form(scan, name)) for scan in scans)
+    """Replace the cells' count with that of another form, in place."""
+    parts[CELL] = sum(_count_cell(scan, _make_form(scan, name)) for scan in scans)
     if name == 'fused':  # q, k, v without stored zeros; gates from two inputs instead of three
-        own = _total([_definition(scan) for scan in scans])
+        own = _total([_count_by_definition(scan) for scan in scans])
         parts[QKV], parts[GATES] = own[QKV], own[GATES] * 2 / 3
 
 

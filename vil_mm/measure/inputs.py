@@ -1,4 +1,4 @@
-"""Inputs of a model that is measured."""
+"""Inputs for measuring a model."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from vil_mm.models.inspection import count_channels
 
 
 def make_noise(model: nn.Module, shape: tuple[int, int], batch_size: int, device: str) -> Tensor:
-    """Normal noise ``(B, C, H, W)`` for a model, as images are once they are normalised."""
+    """Normal noise ``(B, C, H, W)``, like normalised images."""
     return torch.randn(batch_size, count_channels(model), *shape, device=device)
 
 
 @contextmanager
 def name_size(shape: tuple[int, int]) -> Iterator[None]:
-    """What fails because a model does not run at a size says so in one line.
+    """Turn an error of the model inside into one line that names the image size.
 
     Raises:
-        ValueError: In place of what is raised inside; lack of a GPU's memory stays what it is.
+        ValueError: In place of errors raised inside, except out-of-memory errors.
     """
     try:
         yield

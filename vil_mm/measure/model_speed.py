@@ -1,4 +1,4 @@
-"""Latency, throughput and peak memory of a config's model."""
+"""Measure latency, throughput and peak memory of a config's model."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ from vil_mm.runs.devices import check_device, find_device
 from vil_mm.runs.precision import use_mixed_precision
 from vil_mm.runs.tasks import registry_scope
 
-WARM_UP = 2  # calls before the first that counts
+WARM_UP = 2  # calls before the timed ones
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How a model is measured.
+    """How to measure a model.
 
     Attributes:
         device: 'cpu' or 'cuda'.
-        batch_size: Images a call.
-        repeat: Calls that count.
-        train_step: Time a step of training, with the config's optimizer, instead of a prediction.
-        amp: None, 'float16' or 'bfloat16' for autocast; 'float16' is for GPUs.
+        batch_size: Images per call.
+        repeat: Timed calls.
+        train_step: Time a training step, with the config's optimizer, instead of a prediction.
+        amp: None, or 'float16' (GPUs only) or 'bfloat16' for autocast.
         compile: Compile the backbone.
     """
 
@@ -54,16 +54,16 @@ class Setting:
     compile: bool = False
 
     def check(self) -> None:
-        """Raises ValueError if something is out of its range or the device is not there."""
+        """Raise ValueError if a value is out of range or the device does not exist."""
         check_device(self.device)
         for name in ('batch_size', 'repeat'):
             if getattr(self, name) < 1:
                 raise ArgumentError('expected 1 or more', **{name: getattr(self, name)})
         if self.amp == 'float16' and self.device == 'cpu':
-            raise ArgumentError('needs a GPU; take bfloat16', amp='float16')
+            raise ArgumentError('needs a GPU; use bfloat16', amp='float16')
 
     def as_row(self) -> Row:
-        """What results keep of it."""
+        """The part that result files record."""
         return {
             'batch_size': self.batch_size,
             'repeat': self.repeat,
@@ -74,10 +74,10 @@ class Setting:
 
 
 def read_setting(args: Namespace) -> Setting:
-    """What the options of ``tools/benchmark.py`` and ``tools/compare.py`` ask for.
+    """The setting for the options of ``tools/benchmark.py`` and ``tools/compare.py``.
 
     Raises:
-        ValueError: One is out of its range, or there is no such device.
+        ValueError: An option is out of range, or the device does not exist.
     """
     device, amp = args.device or find_device(), args.amp
     if amp == 'auto':
@@ -96,27 +96,27 @@ def measure_model(
 ) -> Row:
     """Measure a config's model on random images.
 
-    A prediction is the network with all that turns its output into one at full size: windows of
-    ``test_cfg``, resizing and the choice of the class; of a detector backbone, neck and heads
-    alone, those of two stages with the choice of proposals. Images lie on the device, normalised.
+    A prediction includes windows of ``test_cfg``, resizing to full size and the choice of the
+    class; for a detector, only backbone, neck and heads, with proposals in two-stage ones. Images
+    are already normalised and on the device.
 
     Args:
-        cfg: Of a segmentor, classifier or detector.
+        cfg: Config of a segmentor, classifier or detector.
         shape: Height and width in pixels.
-        setting: How.
-        checkpoint: Weights of the whole model, or official ones of a classifier; random ones take
-            as long.
-        progress: Told how far it is.
+        setting: How to measure.
+        checkpoint: Weights of the whole model, or official ones of a classifier; random weights
+            take the same time.
+        progress: Called after each timed call.
 
     Returns:
-        ``ms`` and ``ms_p90`` a call, ``images_per_s``, ``peak_MiB``, ``parameters`` (M) and, of
-        predictions, ``GMAC`` an image, the multiply-adds of ``count_flops``. Peak memory is on a
-        GPU what PyTorch had allocated at most, weights included; on a CPU (Linux) the weights and
-        what a call adds to the process's resident set at its peak, None where that is not known.
+        ``ms`` and ``ms_p90`` per call, ``images_per_s``, ``peak_MiB``, ``parameters`` (M) and, for
+        predictions, ``GMAC`` per image, from ``count_flops``. Peak memory on a GPU is PyTorch's
+        largest allocation, including weights; on a CPU (Linux), the weights plus the growth of the
+        process's resident set during a call, or None if unknown.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint.
-        ValueError: The setting, the config, the size or the checkpoint does not allow it.
+        FileNotFoundError: The checkpoint does not exist.
+        ValueError: The setting, config, size or checkpoint is unsuitable.
     """
     setting.check()
     model = load_model(cfg, checkpoint, setting.device)
@@ -126,7 +126,7 @@ def measure_model(
     with name_size(shape):
         for _ in range(WARM_UP):
             call()
-    # of its own, so that the timer's 256 MiB on a GPU are gone before memory is taken
+    # in a function, to free the timer's 256 MiB on a GPU before memory is measured
     times = _times(
         call, setting.device, track(range(setting.repeat), setting.repeat, 'calls', progress)
     )
@@ -146,20 +146,20 @@ def measure_model(
 
 
 def _times(call: Call, device: str, turns: Iterable[int]) -> list[float]:
-    """Seconds of the call at each turn."""
+    """Seconds of each call."""
     timer = find_timer(device)
     return [timer(call) for _ in turns]
 
 
 def format_row(row: Row, setting: Setting) -> str:
-    """A row of :func:`measure_model` in words, with the machine and how memory was taken."""
+    """A row of :func:`measure_model` in words, with the machine and the kind of memory."""
     what = 'training step' if setting.train_step else 'prediction'
     peak = row['peak_MiB']
     threads = f', {torch.get_num_threads()} threads' if setting.device == 'cpu' else ''
     how = (
-        'most that PyTorch had allocated'
+        'largest allocation of PyTorch'
         if setting.device == 'cuda'
-        else "weights, and what a call adds to the process's resident set at its peak"
+        else "weights plus growth of the process's resident set during a call"
     )
     lines = [
         f'{device_name(setting.device)}{threads}, {setting.amp or "float32"}'
@@ -169,18 +169,18 @@ def format_row(row: Row, setting: Setting) -> str:
         f'latency        {row["ms"]:.1f} ms median, {row["ms_p90"]:.1f} ms 90th percentile',
         f'throughput     {row["images_per_s"]:.2f} images/s',
         'peak memory    '
-        + ('unknown, Linux with glibc tells it' if peak is None else f'{peak:.0f} MiB ({how})'),
+        + ('unknown, needs Linux with glibc' if peak is None else f'{peak:.0f} MiB ({how})'),
         f'parameters     {row["parameters"]:.2f} M',
     ]
     if 'GMAC' in row:
-        lines.append(f'multiply-adds  {row["GMAC"]:.2f} G an image, see tools/get_flops.py')
+        lines.append(f'multiply-adds  {row["GMAC"]:.2f} G per image, see tools/get_flops.py')
     return '\n'.join(lines)
 
 
 def _prediction(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Setting) -> Call:
     images = make_noise(model, shape, setting.batch_size, setting.device)
     mode, samples = 'predict', None
-    if find_kind(model) == 'detector':  # what random weights find depends on chance
+    if find_kind(model) == 'detector':  # the number of boxes would be random
         sizes = {'img_shape': shape, 'ori_shape': shape, 'batch_input_shape': shape}
         mode, samples = 'tensor', [BaseDataElement(metainfo=sizes) for _ in images]
 
@@ -196,12 +196,12 @@ def _training(model: nn.Module, cfg: Config, shape: tuple[int, int], setting: Se
     samples = _targets(model, shape, setting)
     options = cfg.get('optim_wrapper') or {'optimizer': {'type': 'AdamW', 'lr': 1e-4}}
     options = Config({'o': options}).o
-    options.pop('accumulative_counts', None)  # a step is an update
+    options.pop('accumulative_counts', None)  # one step per update
     if setting.amp:
         use_mixed_precision(options, setting.amp)
     logger = MMLogger.get_current_instance()
     level = logger.level
-    logger.setLevel('WARNING')  # or a line for each parameter of a group
+    logger.setLevel('WARNING')  # otherwise it lists every parameter
     with registry_scope(cfg):
         optimizer = build_optim_wrapper(model.train(), options)
     logger.setLevel(level)
@@ -230,9 +230,7 @@ def _targets(model: nn.Module, shape: tuple[int, int], setting: Setting) -> list
             sample.set_gt_label(int(label)).set_gt_score(score)
             for sample, label, score in zip(samples, classes, scores, strict=True)
         ]
-    raise ArgumentError(
-        'works with segmentors and classifiers, not with detectors', train_step=True
-    )
+    raise ArgumentError('supports segmentors and classifiers, not detectors', train_step=True)
 
 
 def _autocast(setting: Setting) -> contextlib.AbstractContextManager:
@@ -242,7 +240,7 @@ def _autocast(setting: Setting) -> contextlib.AbstractContextManager:
 
 
 def _peak(call: Call, model: nn.Module, device: str) -> float | None:
-    """MiB, see :func:`measure_model`."""
+    """Peak memory in MiB, see :func:`measure_model`."""
     if device == 'cuda':
         gc.collect()
         held = torch.cuda.memory_allocated() / 2**20

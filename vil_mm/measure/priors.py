@@ -1,7 +1,7 @@
-"""What a segmentation data set gives away without looking at a picture.
+"""Scores of guesses that ignore the image, baselines for a segmentor.
 
-Two guesses that need no model, measured like one: every pixel the most frequent class of the
-training set, and every pixel the class most frequent at its place. A model must beat both by far.
+One predicts the most frequent class of the training set for every pixel, the other the most
+frequent class at each position. A model must beat both by far.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vil_mm.runs.tasks import registry_scope
 
 
 class Score(NamedTuple):
-    """Mean IoU over the classes that occur, share of labelled pixels that are right; percent."""
+    """Mean IoU over the classes that occur, and pixel accuracy, in percent."""
 
     mIoU: float
     aAcc: float
@@ -31,11 +31,11 @@ class Score(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelCounts:
-    """How often each class occurs in a set of label maps.
+    """Frequencies of classes in a set of label maps.
 
     Attributes:
         pixels: ``(K,)``, over all pixels.
-        cells: ``(Gh, Gw, K)``, at each place of a grid spanned over every map.
+        cells: ``(Gh, Gw, K)``, in each cell of a grid laid over every map.
     """
 
     pixels: np.ndarray
@@ -45,19 +45,19 @@ class LabelCounts:
         return int(self.pixels.argmax())
 
     def position_prior(self) -> np.ndarray:
-        """Most frequent class of each cell ``(Gh, Gw)``, uint8; of all where none was labelled."""
+        """Most frequent class of each cell, ``(Gh, Gw)``, uint8; of all cells if one is empty."""
         seen = self.cells.any(axis=-1)
         prior = np.where(seen, self.cells.argmax(axis=-1), self.most_frequent_class())
         return prior.astype(np.uint8)
 
 
 def prior_scores(cfg: Config, grid: tuple[int, int] = (32, 32)) -> dict[str, Score]:
-    """Score both guesses: counted on the training set of a config, measured on its validation set.
+    """Fit both guesses to a config's training set and score them on its validation set.
 
     Args:
-        cfg: A config for mmseg, of which only ``train_dataloader.dataset`` and
-            ``val_dataloader.dataset`` are built; no picture is read.
-        grid: Rows and columns of the grid on which places are told apart.
+        cfg: A config for mmseg; only its training and validation data sets are built, and no image
+            is read.
+        grid: Rows and columns of the position grid.
 
     Returns:
         ``{'most frequent class': Score, 'position prior': Score}``.
@@ -77,7 +77,7 @@ def prior_scores(cfg: Config, grid: tuple[int, int] = (32, 32)) -> dict[str, Sco
 
 
 def label_maps(dataset: BaseDataset) -> Iterator[np.ndarray]:
-    """Label maps ``(H, W)``, uint8, of an mmseg data set as its pipelines would load them."""
+    """Yield the label maps ``(H, W)``, uint8, of an mmseg data set as its pipeline loads them."""
     load = mask_loader(dataset)
     for i in range(len(dataset)):
         yield load(dataset.get_data_info(i))['gt_seg_map']
@@ -86,10 +86,10 @@ def label_maps(dataset: BaseDataset) -> Iterator[np.ndarray]:
 def count_labels(
     maps: Iterable[np.ndarray], num_classes: int, grid: tuple[int, int]
 ) -> LabelCounts:
-    """Count classes over all pixels and in each cell of ``grid`` (rows, columns), nearest pixel.
+    """Count classes over all pixels and in each cell (its nearest pixel) of ``grid``.
 
     Raises:
-        ValueError: No map has a pixel of any class.
+        ValueError: No pixel has a class.
     """
     pixels = np.zeros(num_classes, np.int64)
     cells = np.zeros((*grid, num_classes), np.int64)
@@ -104,12 +104,12 @@ def count_labels(
 
 
 def score(guess: np.ndarray, maps: Iterable[np.ndarray], num_classes: int) -> Score:
-    """Measure one guess for all label maps, exactly as mmseg's ``IoUMetric`` measures a model.
+    """Score one guess on all label maps, exactly as mmseg's ``IoUMetric`` scores a model.
 
     Args:
-        guess: ``(Gh, Gw)``, uint8, brought to the size of each map, nearest cell.
-        maps: Label maps ``(H, W)``, uint8, 255 where no class is given.
-        num_classes: Number of classes; those in neither guess nor maps are left out of the mean.
+        guess: ``(Gh, Gw)``, uint8, resized to each map by nearest neighbour.
+        maps: Label maps ``(H, W)``, uint8, 255 for no class.
+        num_classes: Number of classes; the mean skips those in neither guess nor maps.
     """
     totals: list[torch.Tensor | int] = [0, 0, 0, 0]
     for labels in maps:

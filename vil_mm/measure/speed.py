@@ -1,4 +1,4 @@
-"""Times, peak memory and the machine's description: what tools/ and benchmarks/ measure with."""
+"""Timers, peak memory and machine description, for tools/ and benchmarks/."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ Row = dict[str, object]
 def take_turns(
     calls: dict[str, Call], seconds: float, device: str, *, hide_launch: bool = False
 ) -> dict[str, float]:
-    """Median seconds of each call; they take turns, so that a slow moment of the machine hits all.
+    """Median seconds of each call; calls alternate, so that slow moments affect all of them.
 
-    The first call of a turn is not counted: it meets the memory that another has left.
+    The first call of each turn is not timed, since it finds the memory of another call.
 
     Args:
-        calls: What to compare; each has run before.
-        seconds: To spend on all of them together; at least two turns are taken.
-        device: 'cuda' empties the L2 cache before each call and takes the GPU's own time.
-        hide_launch: Let the GPU wait until the CPU has queued the call, which leaves Python's part
-            out: for operators, not for whole models.
+        calls: Calls to compare, already warmed up.
+        seconds: Total time to spend; at least two turns are run.
+        device: 'cuda' empties the L2 cache before each call and measures GPU time.
+        hide_launch: Make the GPU wait until the CPU has queued the call, which excludes Python's
+            overhead. For operators, not for whole models.
     """
     timer = find_timer(device, hide_launch=hide_launch)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -50,7 +50,7 @@ def take_turns(
 
 
 def find_timer(device: str, *, hide_launch: bool = False) -> Callable[[Call], float]:
-    """What measures the seconds of one call; arguments as in :func:`take_turns`."""
+    """A function that measures the seconds of one call; arguments as in :func:`take_turns`."""
     return _cuda_timer(hide_launch) if device == 'cuda' else _cpu_timer
 
 
@@ -79,9 +79,9 @@ def _cuda_timer(hide_launch: bool) -> Callable[[Call], float]:
 
 
 def peak_memory(call: Call, device: str) -> float | None:
-    """MiB that a call takes at most beyond what is there before it; on a CPU of the resident set.
+    """MiB that a call allocates at its peak; on a CPU, the growth of the resident set.
 
-    There it takes Linux with glibc and a /proc that may be written to; None where they are not.
+    On a CPU this needs Linux, glibc and a writable /proc; None otherwise.
     """
     if device == 'cuda':
         gc.collect()
@@ -94,8 +94,8 @@ def peak_memory(call: Call, device: str) -> float | None:
     if not _peak_is_known():
         return None
     libc = ctypes.CDLL(None)
-    # Every tensor in pages of its own, which go back when it is freed: what earlier calls have
-    # left in the heap would be used again, unseen.
+    # Put each tensor into its own pages, returned when it is freed: a call could reuse heap memory
+    # of earlier calls without growing the resident set.
     libc.mallopt(M_MMAP_THRESHOLD, 64 * 2**10)
     call()
     gc.collect()
@@ -104,7 +104,7 @@ def peak_memory(call: Call, device: str) -> float | None:
     _reset_peak()
     call()
     peak = _resident('VmHWM') - before
-    libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # what glibc comes to by itself; faster
+    libc.mallopt(M_MMAP_THRESHOLD, 32 * 2**20)  # glibc's own upper limit; faster
     return peak
 
 
@@ -113,7 +113,7 @@ def _peak_is_known() -> bool:
         libc = ctypes.CDLL(None)
         _reset_peak()
         return hasattr(libc, 'mallopt') and hasattr(libc, 'malloc_trim') and _resident('VmHWM') > 0
-    except (KeyError, OSError, TypeError):  # no such line, no such file, no library of that kind
+    except (KeyError, OSError, TypeError):  # another libc or system
         return False
 
 
@@ -122,12 +122,12 @@ def _reset_peak() -> None:
 
 
 def held_memory(device: str) -> float:
-    """MiB held now: on a GPU the tensors, on a CPU the whole process."""
+    """MiB currently held, by tensors on a GPU, by the whole process on a CPU."""
     return torch.cuda.memory_allocated() / 2**20 if device == 'cuda' else _resident('VmRSS')
 
 
 def total_memory(device: str) -> float:
-    """Bytes of the device's memory, whoever has them."""
+    """Bytes of the device's memory, free or not."""
     if device == 'cuda':
         return torch.cuda.get_device_properties(0).total_memory
     return os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
@@ -142,7 +142,7 @@ def _resident(field: str) -> float:
 
 @contextlib.contextmanager
 def reason_kept(row: Row) -> Iterator[None]:
-    """Whatever fails inside becomes the ``reason`` of a row, in one line; memory is given back."""
+    """Store an error raised inside as the row's ``reason``, in one line, and free memory."""
     try:
         yield
     except Exception as error:
@@ -151,12 +151,12 @@ def reason_kept(row: Row) -> Iterator[None]:
     if 'reason' in row:
         gc.collect()
         if torch.cuda.is_available():
-            with contextlib.suppress(Exception):  # a broken GPU context has its reason already
+            with contextlib.suppress(Exception):  # a broken GPU context
                 torch.cuda.empty_cache()
 
 
 def environment(device: str) -> Row:
-    """The machine that something was measured on, beside what :func:`versions` says."""
+    """The machine, together with :func:`versions`."""
     query = ('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader')
     return {
         'device': device_name(device),
@@ -167,7 +167,7 @@ def environment(device: str) -> Row:
 
 
 def versions() -> Row:
-    """Date, commit (``-dirty`` where files differ from it), packages and command line."""
+    """Date, commit (``-dirty`` if files differ from it), packages and command line."""
     return {
         'date': date.today().isoformat(),
         'commit': _commit(),
@@ -180,7 +180,7 @@ def versions() -> Row:
 
 
 def _commit() -> str | None:
-    """Of the repository that this package lies in; None for an installed package."""
+    """The commit of this repository; None for an installed package."""
     root = Path(__file__).resolve().parents[2]
     if not (root / '.git').exists():
         return None
@@ -188,7 +188,7 @@ def _commit() -> str | None:
 
 
 def _command() -> str:
-    """As it was given, without the folder that it wrote to."""
+    """The command line, without the output folder."""
     words = sys.argv[1:]
     if '--out' in words:
         at = words.index('--out')
@@ -197,11 +197,11 @@ def _command() -> str:
 
 
 def device_name(device: str) -> str:
-    """The model of the CPU or GPU."""
+    """The model name of the CPU or GPU."""
     if device == 'cuda':
         return torch.cuda.get_device_name()
     lines = []
-    with contextlib.suppress(OSError):  # Linux has it
+    with contextlib.suppress(OSError):  # exists only on Linux
         lines = Path('/proc/cpuinfo').read_text().splitlines()
     names = [line.split(':')[1].strip() for line in lines if line.startswith('model name')]
     return names[0] if names else platform.processor() or platform.machine()
@@ -223,7 +223,7 @@ def _output(*command: str) -> str | None:
 
 
 def print_row(row: Row) -> None:
-    """One line of what a row says; rows of one benchmark line up."""
+    """Print a row on one line; rows of one benchmark align."""
     reason = row.get('reason')
     shown = {key: value for key, value in row.items() if key != 'reason' and value is not None}
     cells = [f'{key}={_short(value)}' for key, value in shown.items()]
@@ -236,7 +236,7 @@ def _short(value: object) -> str:
 
 
 def write(target: Path, rows: list[Row], where: Row) -> Path:
-    """Write rows, and where they come from, as JSON to ``target`` and as CSV beside it."""
+    """Write rows and their origin as JSON to ``target`` and as CSV next to it."""
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps({'machine': where, 'rows': rows}, indent=1) + '\n')
     fields = list(dict.fromkeys(key for row in rows for key in row))

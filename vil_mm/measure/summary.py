@@ -1,4 +1,4 @@
-"""What a finished run has to show: its score beside what no model would score, and its files."""
+"""Summarise a tested run: its score, a baseline and its files."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from vil_mm.measure.priors import prior_scores
 
 
 def summarize_run(cfg: Config, work_dir: str | Path) -> str:
-    """Sum up a run whose checkpoint ``tools/test.py`` has tested.
+    """Summarise a run after ``tools/test.py``.
 
     Args:
         cfg: The run's config, for its data sets.
-        work_dir: Folder of the training. Pictures are looked for in it and in its ``pictures``.
+        work_dir: Folder of the training, with pictures in it or in its ``pictures``.
 
     Returns:
         A few lines of text.
@@ -39,7 +39,7 @@ def summarize_run(cfg: Config, work_dir: str | Path) -> str:
 
 
 def read_last_miou(test_dir: Path) -> float:
-    """mIoU in percent of the last test that wrote its metrics below ``test_dir``.
+    """mIoU in percent of the last test in ``test_dir``.
 
     Raises:
         FileNotFoundError: There is none.

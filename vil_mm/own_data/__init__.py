@@ -1,5 +1,5 @@
-"""A user's own photos and masks: looked at, recoded, split, and a config to train on them."""
+"""Training on the user's own photos and masks: check, recode and split them, write a config."""
 
-from vil_mm.own_data.prepare import Wishes, prepare
+from vil_mm.own_data.prepare import FinetuneOptions, prepare
 
-__all__ = ['Wishes', 'prepare']
+__all__ = ['FinetuneOptions', 'prepare']

@@ -1,4 +1,4 @@
-"""The config of a training on own data, as text for people."""
+"""Write a readable config for training on the user's own data."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mmengine.config import Config
 
 from vil_mm.own_data.schedule import Schedule
 from vil_mm.own_data.weights import HEADS, Start
+from vil_mm.runs.nested import as_list
 from vil_mm.zoo import CONFIG_DIR
 
 WIDTH = 96
@@ -20,19 +21,19 @@ LAYER_DECAY = 0.65
 
 
 class Name(str):
-    """The name of a variable of the config, to be written without quotes."""
+    """The name of a config variable, written without quotes."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """What the config says of the data.
+    """What the config says about the data.
 
     Attributes:
         photos: The user's folder.
-        suffix: Ending of all photos, or '' if the lists have the endings.
+        suffix: Suffix of all photos, or '' if the lists contain the suffixes.
         classes, palette: Names and colours (RGB).
-        num_train, num_val: Photos of each part.
-        class_weight: Of each class in the loss; None for all alike.
+        num_train, num_val: Photos in each split.
+        class_weight: Weight of each class in the loss; None for equal weights.
     """
 
     photos: Path
@@ -52,24 +53,24 @@ HEAD = """\
 #   python tools/test.py {config} CHECKPOINT --show-dir PICTURES
 #   python tools/image_demo.py PHOTO_OR_FOLDER {config} CHECKPOINT --out PREDICTED
 #
-# A run that was stopped goes on with --resume. Written by tools/finetune.py, and yours to change.
-# First what one changes most.
+# --resume continues an interrupted run. Written by tools/finetune.py; edit it as you like. The
+# settings changed most often come first.
 
-max_iters = {max_iters}  # updates; more if the validation still gets better at the end
-batch_size = {batch_size}  # photos an update; fewer if memory runs out, but not 1 (batch norm)
-short_side = {short_side}  # pixels that photos are scaled to; more shows finer detail, takes longer
-crop_size = {crop_size}  # rows, columns cut out of them for training; multiples of 16
-base_lr = {base_lr}  # learning rate; less if the loss jumps
+max_iters = {max_iters}  # updates; increase it if validation still improves at the end
+batch_size = {batch_size}  # photos per update; reduce it, to 2 at least, if memory runs out
+short_side = {short_side}  # photos are resized to this many pixels; more shows finer detail, slower
+crop_size = {crop_size}  # rows, columns of the training crops; multiples of 16
+base_lr = {base_lr}  # learning rate; reduce it if the loss jumps
 
-# The data: photos stay where they are, masks are recoded copies: 0 to {last}, 255 for no class.
+# The data: photos stay where they are; masks are recoded copies, 0 to {last}, 255 for no class.
 photos = {photos!r}
-data_root = "{{{{ fileDirname }}}}/data"  # beside this file
+data_root = "{{{{ fileDirname }}}}/data"  # next to this file
 classes = {classes}
 palette = {palette}
 num_classes = len(classes)
-class_weight = {class_weight}  # of a class's pixels in the loss; None: all alike
+class_weight = {class_weight}  # of each class in the loss; None: equal weights
 
-# A whole segmentor to start from, or None{start_note}.
+# Checkpoint of a whole segmentor to start from, or None{start_note}.
 load_from = {load_from!r}
 
 """
@@ -85,9 +86,9 @@ train_pipeline = [
         ratio_range={ratio_range},
         keep_ratio=True,
     ),
-    # another crop is tried while one class has more than 90 % of it
+    # crops in which one class covers more than 90 % are drawn again
     dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.9),
-    dict(type='RandomFlip', prob=0.5),  # left and right: take it out if they matter
+    dict(type='RandomFlip', prob=0.5),  # remove it if left and right matter
     dict(type='PhotoMetricDistortion'),  # brightness, contrast, colour
     dict(type='PackSegInputs'),
 ]
@@ -104,7 +105,7 @@ dataset = dict(
     data_prefix=dict(img_path=photos, seg_map_path='masks'),
     img_suffix={suffix!r},
     seg_map_suffix='.png',
-    reduce_zero_label=False,  # class 0 is a class
+    reduce_zero_label=False,  # class 0 counts
 )
 train_dataloader = dict(
     batch_size=batch_size,
@@ -151,7 +152,7 @@ train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval={v
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 
-work_dir = "{{{{ fileDirname }}}}/run"  # logs and checkpoints, of the best validation too
+work_dir = "{{{{ fileDirname }}}}/run"  # logs and checkpoints, including the best one
 default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval={log_interval}, log_metric_by_epoch=False),
@@ -173,18 +174,18 @@ randomness = dict(seed={seed})
 """
 
 DECAY_NOTE = """\
-AdamW with layer decay: the learning rate falls by {rate} from block to block towards the input,
-# so that what the backbone has learnt before stays."""
-PLAIN_NOTE = 'AdamW, the same learning rate for all weights'
+AdamW with layer decay: the learning rate shrinks by {rate} per block towards the input, which
+# preserves what the backbone has learned."""
+PLAIN_NOTE = 'AdamW with one learning rate for all weights'
 
 
 def write_config(data: Data, start: Start, schedule: Schedule, config: Path, seed: int) -> str:
-    """The config's text.
+    """The text of the config.
 
     Args:
         data, start, schedule: What was found and chosen.
-        config: Where it will be, as a user types it.
-        seed: Of the training.
+        config: Its future path, as a user types it.
+        seed: Random seed of the training.
     """
     decay = start.pretrained and start.model['backbone'].get('type') == 'VisionLSTM'
     from_backbone = start.pretrained and not start.load_from
@@ -208,26 +209,26 @@ def write_config(data: Data, start: Start, schedule: Schedule, config: Path, see
         palette=literal([list(colour) for colour in data.palette]),
         class_weight=literal(data.class_weight),
         load_from=start.load_from,
-        start_note=' (only the backbone starts from weights: see init_cfg)' * from_backbone,
+        start_note=' (only the backbone is pretrained: see init_cfg)' * from_backbone,
     )
     body = DATA.format(
         suffix=data.suffix,
         ratio_range=(1.0, 1.5) if schedule.short_side <= 192 else (0.75, 1.5),
         num_workers=schedule.num_workers,
         optim_note=DECAY_NOTE.format(rate=LAYER_DECAY) if decay else PLAIN_NOTE,
-        paramwise=_paramwise(decay),
+        paramwise=_write_paramwise(decay),
         warmup_iters=schedule.warmup_iters,
         val_interval=schedule.val_interval,
         log_interval=max(1, min(50, schedule.max_iters // 20)),
         seed=seed,
-        model_note=' as its checkpoint has it' * (start.load_from is not None),
+        model_note=" as in its checkpoint's config" * (start.load_from is not None),
     )
     runtime = Config.fromfile(RUNTIME)
     lines = [f'{key} = {literal(runtime.to_dict()[key])}\n' for key in RUNTIME_KEYS]
-    return f'{head}{body}model = {literal(_fitted(start))}\n\n{"".join(lines)}'
+    return f'{head}{body}model = {literal(_adapt_model(start))}\n\n{"".join(lines)}'
 
 
-def _paramwise(decay: bool) -> str:
+def _write_paramwise(decay: bool) -> str:
     if not decay:
         return ''
     options = {
@@ -239,14 +240,14 @@ def _paramwise(decay: bool) -> str:
     return f'{constructor}    paramwise_cfg={literal(options, 4, 18)},\n'
 
 
-def _fitted(start: Start) -> dict:
-    """The model with classes and crop of this config by their names."""
+def _adapt_model(start: Start) -> dict:
+    """The model with this config's classes and crop, as variables."""
     model = dict(start.model)
     for key in HEADS:
         heads = model.get(key)
         if heads:
-            fitted = [_fitted_head(head) for head in _as_list(heads)]
-            model[key] = fitted if isinstance(heads, list) else fitted[0]
+            adapted = [_adapt_head(head) for head in as_list(heads)]
+            model[key] = adapted if isinstance(heads, list) else adapted[0]
     crop = Name('crop_size')
     patch = model['backbone'].get('patch_size', 16)
     model['data_preprocessor'] = {
@@ -260,28 +261,24 @@ def _fitted(start: Start) -> dict:
     return model
 
 
-def _fitted_head(head: dict) -> dict:
+def _adapt_head(head: dict) -> dict:
     losses = [
         {**loss, 'class_weight': Name('class_weight')}
         if loss.get('type', '').endswith('CrossEntropyLoss')
         else loss
-        for loss in _as_list(head.get('loss_decode') or [])
+        for loss in as_list(head.get('loss_decode'))
     ]
-    fitted = {'loss_decode': losses if len(losses) != 1 else losses[0]} if losses else {}
-    return {**head, 'num_classes': Name('num_classes'), **fitted}
-
-
-def _as_list(value: object) -> list:
-    return value if isinstance(value, list) else [value]
+    loss = {'loss_decode': losses if len(losses) != 1 else losses[0]} if losses else {}
+    return {**head, 'num_classes': Name('num_classes'), **loss}
 
 
 def literal(value: object, indent: int = 0, column: int = 8) -> str:
-    """Python text of a value in OpenMMLab's manner, ``dict(type=..., ...)``, broken where needed.
+    """A value as Python source in OpenMMLab's style, ``dict(type=..., ...)``, wrapped if needed.
 
     Args:
-        value: Dicts, lists, tuples, numbers, texts and :class:`Name`.
-        indent: Columns of the line that it begins in.
-        column: Columns that are taken on that line.
+        value: Dicts, lists, tuples, numbers, strings and :class:`Name`.
+        indent: Indentation of its first line.
+        column: Characters before the value on that line, besides the indentation.
     """
     flat = _flat(value)
     if not isinstance(value, dict | list | tuple) or indent + column + len(flat) < WIDTH:
@@ -308,7 +305,7 @@ def _flat(value: object) -> str:
 
 
 def _ordered(value: dict) -> list[tuple]:
-    """The items, the type first: a checkpoint's config has them by the alphabet."""
+    """The items, with ``type`` first: checkpoints sort them alphabetically."""
     return sorted(value.items(), key=lambda item: item[0] != 'type')
 
 

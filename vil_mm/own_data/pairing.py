@@ -1,4 +1,4 @@
-"""Which mask belongs to which photo, by the names in two folders."""
+"""Pair photos and masks by file name."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 
 from vil_mm.datasets.images import IMAGE_SUFFIXES
 
-MASK_SUFFIXES = (*IMAGE_SUFFIXES, '.gif')  # masks are recoded: Pillow alone has to read them
+MASK_SUFFIXES = (*IMAGE_SUFFIXES, '.gif')  # only Pillow reads masks: they are recoded
 SPLITS = {
     **dict.fromkeys(('train', 'training'), 'train'),
     **dict.fromkeys(('val', 'valid', 'validation', 'dev'), 'val'),
     **dict.fromkeys(('test', 'testing'), 'test'),
 }
-MOST, FEW = 0.8, 0.2  # shares of names, so that one stray file does not hide what the others share
+MOST, FEW = 0.8, 0.2  # shares of files: one stray file must not hide what the others share
 SHOWN = 5  # names in a message
 
 Key = tuple[str, ...]
@@ -28,9 +28,9 @@ class Pair:
     """A photo and its mask.
 
     Attributes:
-        name: Path of the photo below its folder, with '/'.
+        name: Path of the photo relative to its folder, with '/'.
         image, mask: The files.
-        split: 'train', 'val' or 'test' if the photo lies in a folder of that name, else None.
+        split: 'train', 'val' or 'test' if the photo is in a folder of that name, else None.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Pairing:
-    """What was paired, and how.
+    """Photos with their masks.
 
     Attributes:
-        pairs: By name.
-        words: Words that most masks (or photos) share and that were left out for the comparison.
-        unpaired: Photos and masks without the other.
+        pairs: Sorted by name.
+        words: Words shared by most masks (or photos), which the comparison ignored.
+        unpaired: Photos without a mask and masks without a photo.
     """
 
     pairs: list[Pair]
@@ -55,15 +55,16 @@ class Pairing:
 
 
 def find_pairs(images: Path, masks: Path) -> Pairing:
-    """Pair the photos and masks in two folders, and in the folders in these.
+    """Pair the photos and masks of two folders, including subfolders.
 
-    A mask has its photo's name, upper or lower case; what most masks (or photos) have in their
-    names and the others have not, such as ``_mask``, is left out. Subfolders have to agree, where
-    ``train`` and ``training`` are one; where none do, names alone count, if none occurs twice.
+    A mask has the name of its photo, in upper or lower case. Words that most masks (or photos) have
+    and the others lack, such as ``_mask``, are ignored. Subfolders must match, where ``train`` and
+    ``training`` count as the same; if none match, file names alone decide, provided that they are
+    unique.
 
     Raises:
-        FileNotFoundError: A folder is not there or has no such files.
-        ValueError: The folders are one, two files have one name, or nothing fits.
+        FileNotFoundError: A folder does not exist or has no such files.
+        ValueError: Both folders are the same, two files have the same name, or no name matches.
     """
     if images.resolve() == masks.resolve():
         raise ValueError(
@@ -74,9 +75,8 @@ def find_pairs(images: Path, masks: Path) -> Pairing:
     photo_words, mask_words = _own_words(photo_files, mask_files)
     ways = [(words, flat) for flat in (False, True) for words in (None, (photo_words, mask_words))]
     found = [_match(images, photo_files, masks, mask_files, *way) for way in ways]
-    best = max(found[:2], key=lambda pairing: len(pairing.pairs))
-    if not best.pairs:
-        best = max(found, key=lambda pairing: len(pairing.pairs))
+    nested, flat = (max(x, key=lambda pairing: len(pairing.pairs)) for x in (found[:2], found[2:]))
+    best = nested if nested.pairs else flat
     if not best.pairs:
         some = [
             shorten([file.relative_to(folder).as_posix() for file in files[:3]])
@@ -84,54 +84,52 @@ def find_pairs(images: Path, masks: Path) -> Pairing:
         ]
         raise ValueError(
             f'no mask in {masks} has the name of a photo in {images}: there are photos such as '
-            f"{some[0]} and masks such as {some[1]}; a mask has its photo's name, also with "
-            'something before or behind it that all masks have'
+            f'{some[0]} and masks such as {some[1]}; name each mask after its photo, if you like '
+            'with a prefix or suffix that all masks share'
         )
     return best
 
 
 def shorten(files: Sequence[object]) -> str:
-    """The first names of a list, and how many more there are."""
+    """The first names of a list and the number of the others."""
     names = [file.name if isinstance(file, Path) else str(file) for file in files]
     more = f' and {len(names) - SHOWN} more' if len(names) > SHOWN else ''
     return ', '.join(names[:SHOWN]) + more
 
 
 def _scan(folder: Path, suffixes: Collection[str], other: Path) -> list[Path]:
-    """Files with these endings below a folder; hidden ones and those of the other folder not."""
+    """Files with these suffixes below a folder, except hidden ones and the other folder's."""
     if not folder.is_dir():
         raise FileNotFoundError(f'no such folder: {folder} (looked from {Path.cwd()})')
-    beside = other.resolve()
+    other = other.resolve()
     present = [
         path
         for path in sorted(folder.rglob('*'))
         if path.is_file()
         and not any(part.startswith('.') for part in path.relative_to(folder).parts)
-        and not (path.resolve().is_relative_to(beside) and beside.is_relative_to(folder.resolve()))
+        and not (path.resolve().is_relative_to(other) and other.is_relative_to(folder.resolve()))
     ]
     found = [path for path in present if path.suffix.lower() in suffixes]
     if not found:
         others = sorted({path.suffix or path.name for path in present})
         raise FileNotFoundError(
-            f'no image in {folder}: expected files with the endings {", ".join(suffixes)}'
+            f'no image in {folder}: expected files with the suffixes {", ".join(suffixes)}'
             + (f'; there are {shorten(others)}' if others else '; it is empty')
         )
     return found
 
 
 def _words(stem: str) -> list[str]:
-    return [
-        _same(word) for word in re.findall(r'\d+|[^\W\d_]+', unicodedata.normalize('NFC', stem))
-    ]
+    return re.findall(r'\d+|[^\W\d_]+', _normalize(stem))
 
 
-def _same(name: str) -> str:
-    """A name whatever its case and way to write an umlaut, of which macOS has its own."""
+def _normalize(name: str) -> str:
+    """A name in lower case, with composed umlauts (macOS decomposes them)."""
     return unicodedata.normalize('NFC', name).casefold()
 
 
 def _own_words(photos: list[Path], masks: list[Path]) -> tuple[set[str], set[str]]:
-    """Words that most of the photos have and hardly any mask; and the other way round."""
+    """Words that most photos and hardly any mask have; and the other way round."""
     shares = []
     for files in (photos, masks):
         counts = Counter(word for file in files for word in set(_words(file.stem)))
@@ -143,12 +141,12 @@ def _own_words(photos: list[Path], masks: list[Path]) -> tuple[set[str], set[str
 
 
 def _key(path: Path, folder: Path, words: set[str] | None, flat: bool) -> Key:
-    parents = [_same(part) for part in path.relative_to(folder).parent.parts if not flat]
+    parents = [_normalize(part) for part in path.relative_to(folder).parent.parts if not flat]
     parents = [SPLITS.get(part, part) for part in parents]
     if words is None:
-        return *parents, _same(path.stem)
+        return *parents, _normalize(path.stem)
     key = (*parents, *(word for word in _words(path.stem) if word not in words))
-    return key or (_same(path.stem),)
+    return key or (_normalize(path.stem),)
 
 
 def _match(
@@ -161,7 +159,7 @@ def _match(
 ) -> Pairing:
     by_key = _unique(mask_files, masks, words and words[1], flat)
     keys = _unique(photos, images, words and words[0], flat)
-    if keys is None or by_key is None:  # of a loose comparison: it cannot tell files apart
+    if keys is None or by_key is None:
         return Pairing([], (), [])
     pairs = [
         Pair(photo.relative_to(images).as_posix(), photo, by_key[key], _split(photo, images))
@@ -177,7 +175,7 @@ def _match(
 def _unique(
     files: list[Path], folder: Path, words: set[str] | None, flat: bool
 ) -> dict[Key, Path] | None:
-    """Files by their keys; None if a loose comparison cannot tell two apart."""
+    """Files by key; None if two files differ only in what this comparison ignores."""
     found: dict[Key, Path] = {}
     for file in files:
         first = found.setdefault(_key(file, folder, words, flat), file)
@@ -185,8 +183,8 @@ def _unique(
             if words is not None or flat:
                 return None
             raise ValueError(
-                f"{first} and {file} have one name: which of them belongs to the other folder's "
-                'file of that name? Move one of them away'
+                f'{first} and {file} have the same name, so it is unclear which one to pair: move '
+                'one of them away'
             )
     return found
 

@@ -1,4 +1,4 @@
-"""From two folders to a folder with recoded masks, lists and a config."""
+"""Turn two folders of photos and masks into recoded masks, file lists and a config."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ import numpy as np
 from mmengine.device import get_device
 from PIL import Image
 
+from vil_mm.errors import ArgumentError
 from vil_mm.own_data.coding import Coding, choose_coding
 from vil_mm.own_data.config import Data, write_config
-from vil_mm.own_data.folders import Folders, Photo, look_into
+from vil_mm.own_data.folders import Folders, Photo, inspect_folders
 from vil_mm.own_data.masks import COLOUR, TURNS, open_mask, read_codes
 from vil_mm.own_data.schedule import plan_schedule
 from vil_mm.own_data.split import Split, split_pairs
@@ -24,13 +25,13 @@ from vil_mm.own_data.weights import Start, read_start
 from vil_mm.progress import Progress, no_progress
 
 RECORD = 'made_from.json'
-RARE = 20  # a class with less than one in so many pixels is rare
+RARE = 20  # a class with less than one in 20 pixels is rare
 PLAIN_NAMES = ('background', 'other', 'others', 'rest', 'unlabelled')  # drawn in grey
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What a user asks for; see ``tools/finetune.py --help``."""
+class FinetuneOptions:
+    """The user's options, see ``tools/finetune.py --help``."""
 
     images: str
     masks: str
@@ -45,97 +46,95 @@ class Wishes:
 
 
 def prepare(
-    wishes: Wishes,
+    options: FinetuneOptions,
     out: Path,
     say: Callable[[str], None] = print,
     progress: Progress = no_progress,
 ) -> Path:
-    """Look at the data, recode the masks and write a config, all into a new folder.
+    """Check the data, recode the masks and write a config, all into a new folder.
 
-    A folder that the same wishes made before is left as it is: its config may have been changed.
+    A folder made with the same options is kept, since its config may have been edited.
 
     Args:
-        wishes: What the user asks for.
-        out: Folder to make; it appears when all of it is written.
+        options: The user's options.
+        out: Folder to create; it appears once it is complete.
         say: Called with each line about what was found and decided.
-        progress: Told how far it is.
+        progress: Called after each pair.
 
     Returns:
         The config.
 
     Raises:
-        FileNotFoundError, ValueError: Data or weights do not fit; or there is such a folder, made
-            of something else.
+        FileNotFoundError, ValueError: Data or weights are unusable; or the folder exists and was
+            made with other options.
     """
-    if _is_made(wishes, out):
-        say(f'prepared {out / "config.py"} is kept as it is')
+    if _is_made(options, out):
+        say(f'prepared {out / "config.py"} already exists and is kept')
         return out / 'config.py'
-    start = read_start(wishes.start, get_device() == 'cpu')
-    folders = look_into(
-        Path(wishes.images),
-        Path(wishes.masks),
-        skip_unpaired=wishes.skip_unpaired,
+    start = read_start(options.start, get_device() == 'cpu')
+    folders = inspect_folders(
+        Path(options.images),
+        Path(options.masks),
+        skip_unpaired=options.skip_unpaired,
         progress=progress,
     )
     for line in folders.lines():
         say(line)
-    coding = choose_coding(folders.survey, wishes.classes, wishes.values)
-    for i, line in enumerate(coding.lines(_found(folders, coding))):
+    coding = choose_coding(folders.survey, options.classes, options.values)
+    for i, line in enumerate(coding.lines()):
         say(f'{"classes " if not i else " " * 8} {line}')
     unfinished = out.with_name(f'.unfinished-{os.getpid()}-{out.name}')
     try:
-        pixels, split, how = _write_data(folders, coding, wishes.seed, unfinished / 'data')
+        pixels, split, how = _write_data(folders, coding, options.seed, unfinished / 'data')
         say(f'split    {len(split["train"])} to train, {len(split["val"])} to validate, {how}')
         say(f'start    {start.line}')
-        _write_config(wishes, folders, coding, pixels, split, start, unfinished, out)
-        (unfinished / RECORD).write_text(json.dumps(_record(wishes), indent=1))
+        _write_config(options, folders, coding, pixels, split, start, unfinished, out)
+        (unfinished / RECORD).write_text(json.dumps(_make_record(options), indent=1))
         unfinished.rename(out)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return out / 'config.py'
 
 
-def _is_made(wishes: Wishes, out: Path) -> bool:
-    """Whether the same wishes have made this folder already.
+def _is_made(options: FinetuneOptions, out: Path) -> bool:
+    """Whether the folder was already made with the same options.
 
     Raises:
-        ValueError: There is such a folder or file, and it was made of something else.
+        ValueError: It exists, but was made with other options or by something else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return False
     if not (out / RECORD).is_file():
-        raise ValueError(f'{out} exists and is not of this tool: choose another folder by --out')
-    before = json.loads((out / RECORD).read_text())
-    changed = [key for key, value in _record(wishes).items() if before.get(key) != value]
-    if changed:
-        key = changed[0]
-        raise ValueError(
-            f'{out} was made with {key} {before.get(key)}, not {_record(wishes)[key]}: choose '
-            f'another folder by --out, or go on with python tools/train.py {out / "config.py"}'
+        raise ArgumentError(
+            'exists, but was not made by this tool: choose another folder', out=str(out)
         )
+    before, now = json.loads((out / RECORD).read_text()), _make_record(options)
+    for key in now:
+        if before.get(key) != now[key]:
+            raise ArgumentError(
+                f'was made with {key} {before.get(key)}, not {now[key]}: choose another folder, '
+                f'or continue with python tools/train.py {out / "config.py"}',
+                out=str(out),
+            )
     return True
 
 
-def _record(wishes: Wishes) -> dict:
-    """What a folder is made of, as JSON keeps it."""
-    record = asdict(wishes)
+def _make_record(options: FinetuneOptions) -> dict:
+    """The options that a folder was made with, as JSON stores them."""
+    record = asdict(options)
     for key in ('images', 'masks', 'start'):
         record[key] = record[key] and str(Path(record[key]).resolve())
     return json.loads(json.dumps(record))
 
 
-def _found(folders: Folders, coding: Coding):
-    return folders.survey.colours if coding.kind == COLOUR else folders.survey.codes
-
-
 def _write_data(
     folders: Folders, coding: Coding, seed: int, target: Path
 ) -> tuple[np.ndarray, Split, str]:
-    """Write the recoded masks and the lists of both parts; count the pixels of each class."""
+    """Write recoded masks and file lists; count the pixels of each class."""
     present, pixels = [], np.zeros(256, np.int64)
     suffix = _common_suffix(folders.photos)
     for photo in folders.photos:
-        labels = _recode(photo, folders, coding)
+        labels = _recode(photo, coding)
         file = target / 'masks' / f'{photo.pair.name.removesuffix(suffix)}.png'
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(labels).save(file)
@@ -148,22 +147,21 @@ def _write_data(
     return pixels[: len(coding.classes)], split, how
 
 
-def _recode(photo: Photo, folders: Folders, coding: Coding) -> np.ndarray:
+def _recode(photo: Photo, coding: Coding) -> np.ndarray:
     mask = open_mask(photo.pair.mask)
-    kind = coding.kind
     if photo.turn != 1:
         mask = mask.transpose(TURNS[photo.turn])
-    return coding.apply(read_codes(mask, kind))
+    return coding.apply(read_codes(mask, coding.kind))
 
 
 def _common_suffix(photos: Sequence[Photo]) -> str:
-    """The ending of all photos; '' if there are several, which then stand in the lists."""
+    """The suffix of all photos; '' if it varies, in which case the lists contain it."""
     suffixes = {photo.pair.image.suffix for photo in photos}
     return suffixes.pop() if len(suffixes) == 1 else ''
 
 
 def _write_config(
-    wishes: Wishes,
+    options: FinetuneOptions,
     folders: Folders,
     coding: Coding,
     pixels: np.ndarray,
@@ -178,34 +176,34 @@ def _write_config(
         on_cpu=get_device() == 'cpu',
         from_segmentor=start.load_from is not None,
         pretrained=start.pretrained,
-        max_iters=wishes.max_iters,
-        crop_size=tuple(wishes.crop_size) if wishes.crop_size else None,
-        batch_size=wishes.batch_size,
+        max_iters=options.max_iters,
+        crop_size=tuple(options.crop_size) if options.crop_size else None,
+        batch_size=options.batch_size,
     )
     data = Data(
         photos=folders.images,
         suffix=_common_suffix(folders.photos),
         classes=coding.classes,
-        palette=_palette(folders, coding),
+        palette=_choose_palette(folders, coding),
         num_train=len(split['train']),
         num_val=len(split['val']),
         class_weight=class_weights(pixels),
     )
-    text = write_config(data, start, schedule, out / 'config.py', wishes.seed)
+    text = write_config(data, start, schedule, out / 'config.py', options.seed)
     (folder / 'config.py').write_text(text, 'utf-8')
 
 
 def class_weights(pixels: np.ndarray) -> list[float] | None:
-    """Weights of the classes in the loss, where one is so rare that it would be given up.
+    """Class weights of the loss, if a class is so rare that training would neglect it.
 
-    The square root of how much rarer a class is than the commonest, 10 at most: with the ratio
-    itself a model finds the class everywhere.
+    A weight is the square root of the ratio to the commonest class, at most 10. With the ratio
+    itself, a model predicts the rare class everywhere.
 
     Args:
         pixels: ``(K,)``, pixels of each class.
 
     Returns:
-        K weights from 1; None if no class has less than a twentieth of all pixels.
+        K weights of 1 or more; None if every class has at least a twentieth of all pixels.
     """
     if pixels.min() * RARE >= pixels.sum():
         return None
@@ -213,23 +211,23 @@ def class_weights(pixels: np.ndarray) -> list[float] | None:
     return [round(float(weight), 1) for weight in np.sqrt(rarer).clip(1, 10)]
 
 
-def _palette(folders: Folders, coding: Coding) -> list[tuple[int, int, int]]:
-    """Colours of the classes: the masks' own, where they have any, else well apart."""
+def _choose_palette(folders: Folders, coding: Coding) -> list[tuple[int, int, int]]:
+    """Colours of the classes: those of the masks if they have any, else distinct ones."""
     own = {} if coding.kind != COLOUR else {code: code for code in coding.table}
     own = own or folders.survey.palette
     chosen = {label: own[code] for code, label in coding.table.items() if code in own}
     if len(set(chosen.values())) == len(coding.classes):
-        return [_rgb(chosen[label]) for label in range(len(coding.classes))]
-    return [_spread(label, name) for label, name in enumerate(coding.classes)]
+        return [_to_rgb(chosen[label]) for label in range(len(coding.classes))]
+    return [_pick_colour(label, name) for label, name in enumerate(coding.classes)]
 
 
-def _rgb(colour: int) -> tuple[int, int, int]:
+def _to_rgb(colour: int) -> tuple[int, int, int]:
     return colour >> 16, colour >> 8 & 0xFF, colour & 0xFF
 
 
-def _spread(label: int, name: str) -> tuple[int, int, int]:
+def _pick_colour(label: int, name: str) -> tuple[int, int, int]:
     if name.casefold() in PLAIN_NAMES:
         return (110, 110, 110)
-    hue = label * 0.381966 % 1  # the golden angle: any two labels are far apart
+    hue = label * 0.381966 % 1  # the golden angle keeps any two labels apart
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, 1.0 if label % 2 else 0.8)
     return round(255 * red), round(255 * green), round(255 * blue)

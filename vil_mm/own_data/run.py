@@ -1,4 +1,4 @@
-"""Train a written config, and say how good the model is beside guesses that need none."""
+"""Train a written config, and compare the model with guesses that ignore the image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from vil_mm.datasets.label_maps import IGNORE_INDEX
 from vil_mm.measure.priors import Score, prior_scores
 from vil_mm.runs.build import build_runner
 from vil_mm.runs.distributed import prepare_processes
-from vil_mm.runs.finished import finished
+from vil_mm.runs.finished import describe_finished
 from vil_mm.runs.launch import prepare_testing, prepare_training
 from vil_mm.runs.reading import read_config
 
@@ -26,13 +26,13 @@ NAMES = {'most frequent class': 'always the most frequent class', POSITION: 'by 
 
 @dataclass(frozen=True)
 class Result:
-    """How good a trained model is on the validation photos, in percent.
+    """Scores of a trained model on the validation photos, in percent.
 
     Attributes:
         classes: Names.
-        iou: ``(K,)``, of each class; NaN of one that is in neither masks nor predictions.
-        priors: Of guesses that see no photo, by name.
-        checkpoint, pictures: Where they are.
+        iou: ``(K,)``, one per class; NaN for a class in neither masks nor predictions.
+        priors: Scores of guesses that ignore the photo, by name.
+        checkpoint, pictures: Their paths.
     """
 
     classes: tuple[str, ...]
@@ -46,7 +46,7 @@ class Result:
         return float(np.nanmean(self.iou))
 
     def lines(self) -> list[str]:
-        """A table, and a remark if the model is no better than a guess."""
+        """A table, and a warning if the model is no better than a guess."""
         rows = [(NAMES[name], score.mIoU) for name, score in self.priors.items()]
         rows += [('this model', self.mIoU)]
         rows += [(f'  {name}', iou) for name, iou in zip(self.classes, self.iou, strict=True)]
@@ -55,14 +55,14 @@ class Result:
         lines += [f'{n:<{width}}{"-" if np.isnan(x) else f"{x:.1f}":>6}' for n, x in rows]
         if self.mIoU <= self.priors[POSITION].mIoU:
             lines.append(
-                'The model is no better than a guess by position: train longer (max_iters), start '
-                'from a trained segmentor (--from), or label more photos'
+                'The model is no better than guessing by position: train longer (max_iters), '
+                'start from a trained segmentor, or label more photos'
             )
         return lines
 
 
 class CollectAreas(Hook):
-    """Adds up, over a test, the areas that IoU is made of, as mmseg's ``IoUMetric`` does."""
+    """Sums the areas that IoU needs over a test, like mmseg's ``IoUMetric``."""
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -80,18 +80,18 @@ class CollectAreas(Hook):
         return 100 * IoUMetric.total_area_to_metrics(*self.totals)['IoU']
 
 
-def ready_to_train(config: Path) -> Config | None:
-    """A config as ``tools/train.py CONFIG --resume`` makes it ready for ``build_runner``.
+def prepare_to_train(config: Path) -> Config | None:
+    """Read a config and prepare it for ``build_runner``, as ``tools/train.py --resume`` does.
 
     Returns:
-        None if the training is finished.
+        None if the training is already finished.
 
     Raises:
-        OSError, ValueError: As there.
+        OSError, ValueError: As ``prepare_training``.
     """
     cfg = read_config(str(config))
     resume = Path(cfg.work_dir, 'last_checkpoint').is_file()
-    if finished(cfg, resume=resume):
+    if describe_finished(cfg, resume=resume):
         return None
     prepare_training(cfg, resume=resume)
     prepare_processes(cfg)
@@ -102,11 +102,10 @@ def evaluate(config: Path) -> Result:
     """Test the best checkpoint of a config's run, draw the validation photos, score the priors.
 
     Raises:
-        FileNotFoundError: There is no checkpoint.
+        FileNotFoundError: The run has no checkpoint.
     """
     cfg = read_config(str(config))
-    run = _from_here(Path(cfg.work_dir))
-    checkpoint = best_checkpoint(run)
+    checkpoint = find_best_checkpoint(_relative_to_here(Path(cfg.work_dir)))
     priors = prior_scores(copy.deepcopy(cfg))
     pictures = config.parent / 'pictures'
     iou = _test(cfg, checkpoint, pictures)
@@ -120,26 +119,26 @@ def evaluate(config: Path) -> Result:
     )
 
 
-def best_checkpoint(run: Path) -> Path:
-    """The checkpoint with the best validation score, else the last one.
+def find_best_checkpoint(run: Path) -> Path:
+    """The checkpoint with the best validation score, or else the last one.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: The run has no checkpoint.
     """
     found = sorted(run.glob('best_mIoU_iter_*.pth')) or sorted(run.glob('iter_*.pth'))
     if not found:
-        raise FileNotFoundError(f'no checkpoint in {run}: the training has not come to one')
+        raise FileNotFoundError(f'no checkpoint in {run}: training stopped before its first one')
     return max(found, key=lambda path: path.stat().st_mtime)
 
 
-def _from_here(path: Path) -> Path:
-    """A path as users type it: from the current folder, if it is below."""
+def _relative_to_here(path: Path) -> Path:
+    """The path relative to the current folder, if it is inside."""
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _test(cfg: Config, checkpoint: Path, pictures: Path) -> np.ndarray:
     cfg.work_dir = str(Path(cfg.work_dir) / 'test')
-    # of the same name it would be the visualizer of the training, which draws elsewhere
+    # with the same name, mmengine would reuse the training's visualizer, which draws elsewhere
     cfg.visualizer.name = f'pictures of {checkpoint}'
     prepare_testing(cfg, str(checkpoint), show_dir=str(pictures))
     areas = CollectAreas(len(cfg.classes))

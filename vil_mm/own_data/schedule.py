@@ -1,4 +1,4 @@
-"""Sizes and length of a training, by the device and by how much data there is."""
+"""Choose image sizes and training length by device and amount of data."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from statistics import median
 
 PATCH = 16  # crops are whole patches
-# A ViL-T with a narrow decoder learns from a crop of 160x208 pixels in about 0.6 s of one CPU core.
+# One CPU core needs about 0.6 s to train ViL-T with a narrow decoder on a crop of 160x208 pixels.
 CPU_AREA, GPU_AREA = 160 * 208, 512 * 512
-SHORT_SIDE = {'cpu': (128, 192), 'gpu': (256, 512)}  # photos are scaled into this range
+SHORT_SIDE = {'cpu': (128, 192), 'gpu': (256, 512)}  # photos are resized into this range
 ASPECTS = (0.5, 2.0)  # of the crop
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is trained, for how long.
+    """Sizes and length of a training.
 
     Attributes:
-        short_side: To which photos are scaled, in pixels.
-        crop_size: Rows and columns of what the model sees in training.
-        batch_size: Crops of an update.
+        short_side: Shorter side of the resized photos, in pixels.
+        crop_size: Rows and columns of the training crops.
+        batch_size: Crops per update.
         max_iters: Updates.
-        base_lr: Learning rate after the warm-up.
-        warmup_iters: Updates until then.
+        base_lr: Learning rate after warm-up.
+        warmup_iters: Updates of the warm-up.
         val_interval: Updates between validations.
         num_workers: Processes that load photos.
     """
@@ -52,27 +52,27 @@ def plan_schedule(
 ) -> Schedule:
     """Choose a schedule.
 
-    On a CPU a set of a dozen photos takes some minutes from a segmentor, twice as long from a
-    backbone or from nothing; on a GPU there are more updates of larger crops.
+    On a CPU, training on a dozen photos takes a few minutes from a segmentor, and twice as long
+    from a backbone or from scratch. A GPU gets more updates and larger crops.
 
     Args:
-        sizes: Width and height of the photos.
-        num_train: How many of them are trained on.
+        sizes: Width and height of each photo.
+        num_train: Number of training photos.
         on_cpu: Whether there is no GPU.
-        from_segmentor: Whether the decoder is trained already.
-        pretrained: Whether the backbone is.
-        max_iters, crop_size, batch_size: The user's own; None to choose.
+        from_segmentor: Whether the decoder is pretrained.
+        pretrained: Whether the backbone is pretrained.
+        max_iters, crop_size, batch_size: The user's choice; None to choose here.
     """
     kind = 'cpu' if on_cpu else 'gpu'
     low, high = SHORT_SIDE[kind]
-    short_side = _whole(min(max(median(min(size) for size in sizes), low), high))
+    short_side = _round_to_patches(min(max(median(min(size) for size in sizes), low), high))
     batch_size = batch_size or (4 if on_cpu else 8)
     epochs, least, most = (30, 200, 1000) if on_cpu else (60, 1000, 20000)
     iters = min(max(epochs * num_train // batch_size, least), most)
     iters = max_iters or (iters if from_segmentor else 2 * iters)
     return Schedule(
         short_side=short_side,
-        crop_size=crop_size or _crop(sizes, short_side, CPU_AREA if on_cpu else GPU_AREA),
+        crop_size=crop_size or _choose_crop(sizes, short_side, CPU_AREA if on_cpu else GPU_AREA),
         batch_size=batch_size,
         max_iters=iters,
         base_lr=5e-4 if pretrained else 1e-3,
@@ -82,15 +82,15 @@ def plan_schedule(
     )
 
 
-def _crop(sizes: Sequence[tuple[int, int]], short_side: int, area: int) -> tuple[int, int]:
-    """Rows and columns: the shape of most photos, no larger than they are and than ``area``."""
+def _choose_crop(sizes: Sequence[tuple[int, int]], short_side: int, area: int) -> tuple[int, int]:
+    """Rows and columns with the median aspect ratio, within ``short_side`` and ``area``."""
     aspect = min(max(median(width / height for width, height in sizes), ASPECTS[0]), ASPECTS[1])
     rows = short_side if aspect >= 1 else short_side / aspect
     columns = rows * aspect
     shrink = min(1.0, math.sqrt(area / (rows * columns)))
-    return _whole(rows * shrink), _whole(columns * shrink)
+    return _round_to_patches(rows * shrink), _round_to_patches(columns * shrink)
 
 
-def _whole(side: float) -> int:
-    """The nearest number of whole patches, in pixels."""
+def _round_to_patches(side: float) -> int:
+    """The nearest multiple of the patch size, at least one patch."""
     return max(PATCH, PATCH * round(side / PATCH))

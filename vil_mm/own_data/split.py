@@ -1,4 +1,4 @@
-"""Which pairs are trained on and which are kept for validation."""
+"""Split pairs into training and validation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from vil_mm.own_data.pairing import Pair
 
 VAL_SHARE = 0.2
-TRIES = 50  # drawings, of which the one that leaves most classes in both parts is taken
+TRIES = 50  # random splits, of which the one with the most classes in both parts wins
 
 Split = dict[str, list[int]]
 
@@ -16,23 +16,23 @@ Split = dict[str, list[int]]
 def split_pairs(pairs: Sequence[Pair], present: Sequence[set[int]], seed: int) -> tuple[Split, str]:
     """Split by the user's folders ``train`` and ``val``, or at random.
 
-    A fifth is kept for validation, at least two of six and more. Of 50 drawings the first is taken
-    that has all classes in training and most in validation.
+    A random split keeps a fifth for validation, at least two of six or more pairs. Among 50 random
+    splits, the first with the most classes in training, then in validation, is used.
 
     Args:
         pairs: All pairs.
         present: Classes that occur in each mask.
-        seed: Of the drawing.
+        seed: Random seed.
 
     Returns:
-        Indices of 'train' and 'val', and a line on how they were found.
+        Indices of 'train' and 'val', and a description of how they were chosen.
 
     Raises:
-        ValueError: There is one pair only, or some lie in such folders and others do not.
+        ValueError: There is only one pair, or only some pairs are in such folders.
     """
     if len(pairs) < 2:
         raise ValueError(
-            'one photo with a mask is not enough: one is for training, one to validate'
+            'one photo with a mask is not enough: one is for training, another for validation'
         )
     names = {pair.split for pair in pairs}
     if 'train' in names and names & {'val', 'test'}:
@@ -48,7 +48,7 @@ def _by_folders(pairs: Sequence[Pair]) -> tuple[Split, str]:
     outside = [pair.name for pair in pairs if pair.split is None]
     if outside:
         raise ValueError(
-            f'{outside[0]} lies in no folder train or val, as others do ({len(outside)} such '
+            f'{outside[0]} is in no folder train or val, unlike others ({len(outside)} such '
             'photos): move all photos into such folders, or none'
         )
     val = 'val' if any(pair.split == 'val' for pair in pairs) else 'test'

@@ -13,12 +13,13 @@ from torch import Tensor
 from vil_mm.checkpoints import Description, describe, is_official
 from vil_mm.checkpoints.architectures import make_arch_option
 from vil_mm.checkpoints.reading import CheckpointError, find_meta, find_state_dict, read_checkpoint
+from vil_mm.runs.nested import as_list
 from vil_mm.zoo import CONFIG_DIR
 
 BASE_MODEL = CONFIG_DIR / '_base_' / 'models' / 'upernet_vil_t.py'
-TAPS = (1 / 3, 1 / 2, 2 / 3, 1)  # depths of the four maps that UPerNet reads
+TAPS = (1 / 3, 1 / 2, 2 / 3, 1)  # relative depths of the four maps that UPerNet reads
 MAX_CHANNELS = 384  # of the decoder, as in the published models
-SMALL_CHANNELS = 64  # of a decoder that a CPU trains from nothing
+SMALL_CHANNELS = 64  # of a decoder that a CPU trains from scratch
 HEADS = ('decode_head', 'auxiliary_head')
 _CLASSIFIER = 'decode_head.conv_seg.weight'
 
@@ -28,11 +29,11 @@ class Start:
     """What training starts from.
 
     Attributes:
-        line: The same in words, for the user.
-        model: Of the config to write; class numbers and crop are filled in later.
+        line: A description for the user.
+        model: Model of the config; the number of classes and the crop are filled in later.
         load_from: Checkpoint of a whole segmentor, or None.
-        pretrained: Whether the backbone is trained already.
-        own_size: Whether the backbone's ``img_size`` is that of the crop; else it stays.
+        pretrained: Whether the backbone is pretrained.
+        own_size: Whether to set the backbone's ``img_size`` to the crop.
     """
 
     line: str
@@ -43,15 +44,15 @@ class Start:
 
 
 def read_start(checkpoint: str | None, on_cpu: bool) -> Start:
-    """Find out what a checkpoint is, and the model that goes on from it.
+    """Find out what a checkpoint holds, and the model to train from it.
 
     Args:
-        checkpoint: A segmentor's, a classifier's or a backbone's, or the authors' official weights;
-            None starts from scratch.
-        on_cpu: Whether a new decoder should be narrow.
+        checkpoint: Weights of a segmentor, classifier or backbone, or an official file; None starts
+            from scratch.
+        on_cpu: Whether to make a new decoder narrow.
 
     Raises:
-        FileNotFoundError, ValueError: It is none of these.
+        FileNotFoundError, ValueError: The checkpoint is missing or none of these.
     """
     if checkpoint is None:
         model = upernet(dict(arch='tiny'), 192, 12, on_cpu)
@@ -80,12 +81,12 @@ def _taps(num_blocks: int) -> list[int]:
     """Blocks whose maps UPerNet reads.
 
     Raises:
-        CheckpointError: There are too few.
+        CheckpointError: There are fewer than four.
     """
     if num_blocks < len(TAPS):
         raise CheckpointError(
             f'the backbone has {num_blocks} blocks, but UPerNet reads the maps of {len(TAPS)}: '
-            'start from a larger one'
+            'start from a deeper one'
         )
     taps: list[int] = []
     for depth in TAPS:
@@ -98,31 +99,31 @@ def _segmentor(state: Mapping[str, Tensor], meta: dict, path: str) -> Start:
     if model is None:
         model = _by_shapes(state, path)
     for head in HEADS:
-        for one in _listed(model.get(head)):
+        for one in as_list(model.get(head)):
             _make_new_classifier(one)
     model['backbone'].pop('init_cfg', None)
     model.pop('pretrained', None)
-    if model['type'].endswith('TiledEncoderDecoder'):  # another way to predict, the same weights
+    if model['type'].endswith('TiledEncoderDecoder'):  # same weights; only prediction differs
         model['type'] = 'EncoderDecoder'
     if len((model.get('data_preprocessor') or {}).get('mean') or [0] * 3) != 3:
-        raise CheckpointError(f'{path} is for images of other channels than the 3 of photos')
+        raise CheckpointError(f'{path} is not for images of 3 channels, as photos have')
     num = len(state['decode_head.conv_seg.weight']) if _CLASSIFIER in state else '?'
-    head = _listed(model['decode_head'])[-1]['type']
+    head = as_list(model['decode_head'])[-1]['type']
     line = (
-        f'segmentor {path}: {_name(state, model)} with {head}, {num} classes; all of it is taken '
-        'over, but for the last layer where the number of classes is another'
+        f'segmentor {path}: {_name(state, model)} with {head}, {num} classes; all weights are '
+        'reused, except the last layer if the number of classes differs'
     )
     return Start(line, _without_sync(model), path, True, False)
 
 
 def _by_shapes(state: Mapping[str, Tensor], path: str) -> dict:
-    """The model of a UPerNet without a config beside its weights."""
+    """The model of a UPerNet checkpoint without a config."""
     if not any(key.startswith('decode_head.psp_modules.') for key in state):
         raise CheckpointError(
-            f'{path} has a decode head that is no UPerHead, and no config beside its weights: give '
-            'a checkpoint that tools/train.py or mmengine wrote'
+            f'{path} has no config, and its decode head is not a UPerHead: use a checkpoint '
+            'written by tools/train.py or mmengine'
         )
-    described = _described(state, path)
+    described = _describe(state, path)
     model = upernet(_backbone_options(described), described.embed_dims, _blocks(described), False)
     for head in HEADS:
         weight = state.get(f'{head}.conv_seg.weight')
@@ -134,7 +135,7 @@ def _by_shapes(state: Mapping[str, Tensor], path: str) -> dict:
 
 
 def _backbone(state: Mapping[str, Tensor], path: str, on_cpu: bool) -> Start:
-    described = _described(state, path)
+    described = _describe(state, path)
     model = upernet(_backbone_options(described), described.embed_dims, _blocks(described), on_cpu)
     model['backbone']['init_cfg'] = dict(type='Pretrained', checkpoint=path)
     what = "the authors' file" if is_official(state) else 'a checkpoint of this package'
@@ -142,19 +143,19 @@ def _backbone(state: Mapping[str, Tensor], path: str, on_cpu: bool) -> Start:
     return Start(line, model, None, True, True)
 
 
-def _described(state: Mapping[str, Tensor], path: str) -> Description:
+def _describe(state: Mapping[str, Tensor], path: str) -> Description:
     try:
         described = describe(state)
     except ValueError as error:
-        raise CheckpointError(f'{path} is no checkpoint to start from: {error}') from error
+        raise CheckpointError(f'{path} cannot be used as a start: {error}') from error
     if described.in_channels != 3:
         raise CheckpointError(
-            f'{path} is for images of {described.in_channels} channels, photos have 3'
+            f'{path} is for images of {described.in_channels} channels, but photos have 3'
         )
     if described.num_scans > 1:
         raise CheckpointError(
-            f'{path} is of a design with {described.num_scans} scans in a layer, which leaves open '
-            'how it reads: write a config with its traversal instead, docs/segmentation.md'
+            f'{path} has {described.num_scans} scans per layer, and weights do not record their '
+            'traversal: write a config with the traversal instead, see docs/segmentation.md'
         )
     return described
 
@@ -177,22 +178,18 @@ def _name(state: Mapping[str, Tensor], model: dict) -> str:
         return model['backbone'].get('type', 'a backbone')
 
 
-def _listed(value: dict | list | None) -> list[dict]:
-    return value if isinstance(value, list) else [value] if value else []
-
-
 def _make_new_classifier(head: dict) -> None:
-    """Take out of a head what belongs to its old classes."""
+    """Remove the options that belong to the head's old classes."""
     for key in ('out_channels', 'threshold'):
         head.pop(key, None)
-    for loss in _listed(head.get('loss_decode')):
+    for loss in as_list(head.get('loss_decode')):
         loss.pop('class_weight', None)
         if loss.get('type', '').endswith('CrossEntropyLoss'):
             loss.pop('use_sigmoid', None)
 
 
 def _without_sync(value: object) -> object:
-    """Batch norms of one process: the weights have the same names, and a CPU knows no other."""
+    """Replace SyncBN, which a CPU lacks, by BN; the weights have the same names."""
     if isinstance(value, dict):
         return {key: _without_sync(x) for key, x in value.items()}
     if isinstance(value, list | tuple):
@@ -201,10 +198,10 @@ def _without_sync(value: object) -> object:
 
 
 def literal_model(text: str) -> dict | None:
-    """``model`` of a config's text as mmengine keeps it in a checkpoint, without running the text.
+    """The ``model`` of a config stored in a checkpoint as text, without running the text.
 
     Returns:
-        None if it has none, or one that is more than dicts, lists, tuples, numbers and texts.
+        None if there is none, or it holds more than dicts, lists, tuples, numbers and strings.
     """
     try:
         body = ast.parse(text).body

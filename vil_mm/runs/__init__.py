@@ -1,1 +1,1 @@
-"""From a config and options to a run: reading, checks, tasks, and what is built."""
+"""From a config and options to a run: read, check, prepare, build."""

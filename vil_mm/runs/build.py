@@ -1,4 +1,4 @@
-"""Build what a config describes: its model, a data set, its runner."""
+"""Build a config's model, data sets and runner."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from vil_mm.runs.tasks import find_task, registry_scope
 
 
 def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:
-    """The model of a config in evaluation mode; weights that it names are not loaded.
+    """Build a config's model in evaluation mode, without loading pretrained weights.
 
     Raises:
-        ValueError: The config has no model, its model cannot be built, or it is a detector and
-            mmdetection is missing.
+        ValueError: The config has no model, the model cannot be built, or mmdetection is missing.
     """
     find_task(cfg).prepare(cfg)
     if not cfg.get('model'):
@@ -43,17 +42,17 @@ def build_model(cfg: Config, device: str = 'cpu') -> nn.Module:
 
 
 def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.Module:
-    """The model of a config with a checkpoint's weights, or with random ones, in evaluation mode.
+    """Build a config's model in evaluation mode and load a checkpoint.
 
     Args:
         cfg: A config of a whole model.
-        checkpoint: A checkpoint of the whole model, or an official file of a classifier; ``None``
+        checkpoint: A checkpoint of the whole model, or an official file of a classifier; None
             leaves the weights random.
         device: 'cpu' or 'cuda'.
 
     Raises:
-        FileNotFoundError: There is no such checkpoint.
-        ValueError: The config has no model, or the weights do not fit it (``CheckpointError``).
+        FileNotFoundError: The checkpoint does not exist.
+        ValueError: The config has no model, or the weights do not match it (``CheckpointError``).
     """
     state = None if checkpoint is None else read_state_dict(checkpoint)
     model = build_model(cfg)
@@ -63,9 +62,9 @@ def load_model(cfg: Config, checkpoint: str | None, device: str = 'cpu') -> nn.M
 
 
 def build_dataset(cfg: Config, phase: str) -> BaseDataset:
-    """The data set of ``PHASE_dataloader``, which names a file at which it fails.
+    """Build the data set of ``PHASE_dataloader``; it names the file if loading fails.
 
-    Its data have been checked, see :func:`vil_mm.runs.data.check_samples`.
+    Check its data first with :func:`vil_mm.runs.data.check_samples`.
     """
     with registry_scope(cfg):
         dataset = DATASETS.build(cfg[f'{phase}_dataloader'].dataset)
@@ -74,9 +73,9 @@ def build_dataset(cfg: Config, phase: str) -> BaseDataset:
 
 
 def build_runner(cfg: Config) -> Runner | FlexibleRunner:
-    """The runner of a prepared config: mmengine's ``Runner``, or what ``runner_type`` names.
+    """Build a prepared config's runner: mmengine's ``Runner``, or the type in ``runner_type``.
 
-    Those of mmengine show less on the screen than they log, see :mod:`vil_mm.runs.screen`.
+    mmengine's runners get a short screen output, see :mod:`vil_mm.runs.screen`.
     """
     kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
     shorter = {Runner: ShortRunner, FlexibleRunner: ShortFlexibleRunner}

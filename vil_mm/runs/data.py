@@ -1,4 +1,4 @@
-"""The data of a run: looked at before it starts, and named where a file fails on the way."""
+"""Check the data of a run before it starts; name the file if reading fails later."""
 
 from __future__ import annotations
 
@@ -23,67 +23,68 @@ from vil_mm.datasets.checks import (
 )
 from vil_mm.errors import named_line
 from vil_mm.progress import Progress, no_progress
-from vil_mm.runs.checks import check_data, innermost
+from vil_mm.runs.checks import check_data
+from vil_mm.runs.nested import as_list, unwrap_datasets
 from vil_mm.runs.screen import is_first_process
 from vil_mm.runs.tasks import find_task, registry_scope
 
 
 def check_samples(cfg: Config, *splits: str) -> None:
-    """Look at the data of a run: all names of files, and a sample of the files.
+    """Check all file names of a run's data, and the contents of a sample.
 
-    Warnings go to standard error. Of several processes the first one looks.
+    Only the first process checks. Warnings go to standard error.
 
     Args:
         cfg: The config.
-        splits: Of 'train', 'val' and 'test'; those that the config lacks are left out.
+        splits: Some of 'train', 'val' and 'test'; splits that the config lacks are ignored.
 
     Raises:
-        DatasetError: A line for each thing that is wrong: the file, the value and the cure.
+        DatasetError: One line per error, with the file, the value and what to do.
     """
     if not is_first_process(cfg):
         return
-    reports = look_at_data(cfg, *splits)
+    reports = inspect_data(cfg, *splits)
     for warning in (line for report in reports for line in report.warnings):
         print(f'warning: {warning}', file=sys.stderr)
     raise_errors(reports)
 
 
 def raise_errors(reports: Iterable[SplitReport]) -> None:
-    """Fail if something is wrong.
+    """Fail if a report has errors.
 
     Raises:
-        DatasetError: A line for each error.
+        DatasetError: One line per error.
     """
     errors = [line for report in reports for line in report.errors]
     if errors:
         raise DatasetError('\n'.join(errors))
 
 
-def look_at_data(
+def inspect_data(
     cfg: Config,
     *splits: str,
     whole: bool = False,
     workers: int = 1,
     progress: Progress = no_progress,
 ) -> list[SplitReport]:
-    """Look at the data sets that a config's data loaders read, as objects.
+    """Build and check the data sets of a config's data loaders.
 
     Args:
         cfg: The config.
-        splits: Of 'train', 'val' and 'test'; those that the config lacks are left out.
-        whole: Read every file, not a sample.
+        splits: Some of 'train', 'val' and 'test'; splits that the config lacks are ignored.
+        whole: Read every file, not only a sample.
         workers: Threads that read.
-        progress: Told how far it is.
+        progress: Called after each file.
 
     Returns:
-        One report a data set; then what is wrong between them.
+        A report per data set, then one on conflicts between splits.
 
     Raises:
         DatasetError: A data set cannot be built.
     """
-    expected = expectations(cfg)
+    expected = find_expectations(cfg)
     parts = {
-        split: [Part(dataset, expected) for dataset in _built(cfg, split)]
+        split: [Part(dataset, expected) for dataset in _build_datasets(cfg, split)]
         for split in splits
         if cfg.get(f'{split}_dataloader')
     }
@@ -98,12 +99,12 @@ def look_at_data(
 def check_whole(
     cfg: Config, workers: int = 1, progress: Progress = no_progress
 ) -> list[SplitReport]:
-    """Read all data of a config; test data that are the validation data are read once.
+    """Read all data of a config; a test set equal to the validation set is read once.
 
     Raises:
         FileNotFoundError: A folder is missing or empty.
         DatasetError: A data set cannot be built.
-        ValueError: The config has no data, or is for mmdetection, which is missing.
+        ValueError: The config has no data, or mmdetection is missing.
     """
     find_task(cfg).prepare(cfg)
     splits = [split for split in ('train', 'val', 'test') if cfg.get(f'{split}_dataloader')]
@@ -115,67 +116,66 @@ def check_whole(
     if splits[-2:] == ['val', 'test'] and cfg.val_dataloader.dataset == cfg.test_dataloader.dataset:
         splits.remove('test')
     check_data(cfg, *splits)
-    return look_at_data(cfg, *splits, whole=True, workers=workers, progress=progress)
+    return inspect_data(cfg, *splits, whole=True, workers=workers, progress=progress)
 
 
-def expectations(cfg: Config) -> Expected:
+def find_expectations(cfg: Config) -> Expected:
     """What a config's model expects of its data."""
     model = cfg.get('model') or ConfigDict()
-    heads = model.get('decode_head') or model.get('head') or ConfigDict()
-    head = heads[-1] if isinstance(heads, list | tuple) else heads
+    head = as_list(model.get('decode_head') or model.get('head') or {})[-1]
     ignore_index = head.get('ignore_index', 255) if 'decode_head' in model else None
-    return Expected(head.get('num_classes'), ignore_index, _channels(cfg, model))
+    return Expected(head.get('num_classes'), ignore_index, _find_channels(cfg, model))
 
 
-def _channels(cfg: Config, model: ConfigDict) -> int | None:
+def _find_channels(cfg: Config, model: ConfigDict) -> int | None:
     backbone = model.get('backbone') or {}
     preprocessor = model.get('data_preprocessor') or cfg.get('data_preprocessor') or {}
     default = 3 if backbone.get('type') == 'VisionLSTM' else len(preprocessor.get('mean') or ())
     return backbone.get('in_channels') or default or None
 
 
-def _built(cfg: Config, split: str) -> Iterator[BaseDataset]:
-    """The data sets of a split, out of their wrappers, with their lists in memory."""
+def _build_datasets(cfg: Config, split: str) -> Iterator[BaseDataset]:
+    """The data sets of a split, without wrappers, with their lists in memory."""
     with registry_scope(cfg):
-        for spec in innermost(cfg[f'{split}_dataloader'].dataset):
+        for spec in unwrap_datasets(cfg[f'{split}_dataloader'].dataset):
             try:
                 dataset = DATASETS.build({**spec, 'lazy_init': True})
                 if not isinstance(dataset, BaseDataset):
                     continue
-                dataset.serialize_data = False  # read once, here and now
+                dataset.serialize_data = False  # it is read only once
                 dataset.full_init()
             except DatasetError:
                 raise
-            except Exception as error:  # of any type: a file may be missing, or not be what it says
+            except Exception as error:  # of any type: files may be missing or invalid
                 raise DatasetError(f'{split} data: {_explain_failure(spec, error)}') from error
             yield dataset
 
 
 def _explain_failure(spec: ConfigDict, error: Exception) -> str:
-    """Why a data set cannot be built, and what to do where it is known."""
+    """Why a data set cannot be built and, for known causes, what to do."""
     own = spec.get('metainfo') or {}
     classes, palette = own.get('classes'), own.get('palette')
     if isinstance(classes, str) and not os.path.isfile(classes):
         return f'metainfo.classes={classes!r}: no such file; give a list of names'
     if 'palette does not match classes' in str(error) and classes and palette:
         return (
-            f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours: give a '
-            'colour [red, green, blue] for each class; to replace the classes of a base config '
-            'write metainfo=dict(_delete_=True, classes=...)'
+            f'metainfo has {len(classes)} classes and a palette of {len(palette)} colours: give '
+            'each class a colour [red, green, blue]; to replace the classes of a base config, use '
+            'metainfo=dict(_delete_=True, classes=...)'
         )
     if isinstance(error, UnicodeDecodeError) and spec.get('ann_file'):
         file = os.path.join(spec.get('data_root') or '', spec.ann_file)
-        return f'{file} is no text in UTF-8: save it as such'
+        return f'{file} is not UTF-8 text: save it as UTF-8'
     return f'{spec.get("type")} cannot be built: {named_line(error)}'
 
 
 class NameFilesHook(Hook):
-    """Let the data sets of a run name the files at which they fail, see ``CheckedLoading``."""
+    """Make a run's data sets name the file if loading fails, see ``CheckedLoading``."""
 
     priority = 'VERY_HIGH'
 
     def before_run(self, runner: Runner) -> None:
-        expected = expectations(runner.cfg)
+        expected = find_expectations(runner.cfg)
         loops = (runner._train_loop, runner._val_loop, runner._test_loop)
         for loader in (getattr(loop, 'dataloader', None) for loop in loops):
             if loader is not None:

@@ -1,7 +1,7 @@
-"""The processes of a run: its strategy is checked, and they are connected.
+"""Check the strategy of a run and connect its processes.
 
-mmengine starts the processes' connection itself, but calls CUDA on the way. Here a run on CPUs is
-connected before (gloo), which mmengine then finds done; on a GPU everything is left to mmengine.
+mmengine connects processes itself, but needs CUDA for it. On CPUs they are connected here (gloo)
+before mmengine starts; on GPUs mmengine does everything.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ _ONE_PROCESS = ('SingleDeviceStrategy',)
 
 
 def prepare_processes(cfg: Config) -> None:
-    """Check the strategy of a run and connect its processes, where mmengine does not.
+    """Check the strategy of a run and, on CPUs, connect its processes.
 
-    Warnings are left to the first process: the others would repeat them.
+    Only the first process shows warnings.
 
     Raises:
-        ValueError: The run asks for processes or a package that are not there.
+        ValueError: The run needs processes or a package that are missing.
     """
     check_strategy(cfg)
     join_processes(cfg)
@@ -39,33 +39,33 @@ def check_strategy(cfg: Config) -> None:
     """Fail if a config's ``strategy`` cannot work here.
 
     Raises:
-        ValueError: It is for GPUs or for several processes, DeepSpeed is not installed, or an
-            option would be lost.
+        ValueError: It needs GPUs or several processes, DeepSpeed is not installed, or an option
+            would have no effect.
     """
     kind = (cfg.get('strategy') or {}).get('type')
     if not kind or cfg.get('runner_type', 'Runner') == 'Runner':
         return
     if cfg.get('sync_bn'):
         raise ValueError(
-            'sync_bn is not read where there is a strategy: of FSDP set strategy.sync_bn=torch; '
-            'DeepSpeed has no such option'
+            'sync_bn has no effect with a strategy: set strategy.sync_bn=torch for FSDP; DeepSpeed '
+            'has no such option'
         )
     if kind == 'DeepSpeedStrategy' and find_spec('deepspeed') is None:
         raise ValueError('strategy DeepSpeedStrategy needs a package: pip install deepspeed')
     if 'FSDP' in kind and get_device() == 'cpu':
-        raise ValueError(f'strategy {kind} needs GPUs: PyTorch shards no model on CPUs')
+        raise ValueError(f'strategy {kind} needs GPUs: PyTorch does not shard models on CPUs')
     if cfg.get('launcher', 'none') == 'none' and kind not in _ONE_PROCESS:
         raise ValueError(
-            f'strategy {kind} is for several processes: tools/dist_train.sh CONFIG GPUS'
+            f'strategy {kind} needs several processes: tools/dist_train.sh CONFIG GPUS'
         )
 
 
 def join_processes(cfg: Config) -> None:
-    """Connect the processes of a distributed run on CPUs; on other devices mmengine does it.
+    """Connect the processes of a distributed run on CPUs; on GPUs mmengine does it.
 
     Raises:
-        ValueError: ``launcher`` is not the one that started this process, it cannot do without
-            GPUs, or the backend is not gloo.
+        ValueError: ``launcher`` did not start this process or needs GPUs, or the backend is not
+            gloo.
     """
     launcher = cfg.get('launcher', 'none')
     if launcher == 'pytorch' and 'RANK' not in os.environ:
@@ -81,8 +81,8 @@ def join_processes(cfg: Config) -> None:
     backend = options.pop('backend', 'nccl')
     if backend != 'gloo':
         raise ValueError(
-            f'backend {backend} needs GPUs and none is seen; on CPUs add '
-            '--cfg-options env_cfg.dist_cfg.backend=gloo'
+            f'backend {backend} needs GPUs, and there is none; on CPUs set '
+            'env_cfg.dist_cfg.backend=gloo'
         )
     _wrap_without_gpus(cfg)
     if not distributed.is_initialized():
@@ -92,7 +92,7 @@ def join_processes(cfg: Config) -> None:
 
 
 def _wrap_without_gpus(cfg: Config) -> None:
-    """Tell model wrappers that they have no GPU; mmengine would name one by the local rank."""
+    """Give model wrappers no GPU; mmengine would assign one by local rank."""
     strategy = cfg.get('strategy') if 'runner_type' in cfg else None
     if strategy is None:
         wrapper = cfg.get('model_wrapper_cfg') or {

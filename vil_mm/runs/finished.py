@@ -1,4 +1,4 @@
-"""Whether the run in a work dir has come to its end, so that resuming it has nothing to do."""
+"""Detect a finished run, which cannot be resumed."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from mmengine.runner import find_latest_checkpoint
 from vil_mm.checkpoints.reading import find_meta, read_checkpoint
 
 
-def finished(cfg: Config, *, resume: bool = False) -> str | None:
-    """Say in a few lines that a run to be resumed is finished, and what can be done with it.
+def describe_finished(cfg: Config, *, resume: bool = False) -> str | None:
+    """Describe a finished run and the next steps, in a few lines.
 
     Args:
-        cfg: What ``read_config`` returned.
-        resume: Whether the run is resumed; so it is where the config says ``resume=True``.
+        cfg: The result of ``read_config``.
+        resume: Whether to resume the run; the config's ``resume=True`` counts as well.
 
     Returns:
-        None if there is something left to train: no resuming, no checkpoint in the work dir, or
-        fewer iterations or epochs than the config asks for. So it is of checkpoints in pieces,
-        which some strategies write.
+        None if there is something left to train: the run is not resumed, the work dir has no
+        checkpoint, or the checkpoint has fewer iterations or epochs than the config asks for. Also
+        None for sharded checkpoints, which some strategies write.
 
     Raises:
-        CheckpointError: The last checkpoint is damaged, or more than data.
+        CheckpointError: The last checkpoint is damaged, or holds more than data.
     """
     last = find_latest_checkpoint(cfg.work_dir) if resume or cfg.get('resume') else None
     if last is None or not Path(last).is_file():
@@ -38,6 +38,6 @@ def finished(cfg: Config, *, resume: bool = False) -> str | None:
     lines += [f'best in validation: {best[-1]}'] if best else []
     lines += [
         f'to evaluate it: python tools/test.py {cfg.filename} {best[-1] if best else last}',
-        f'to go on: a larger train_cfg.{key}; to start anew: another --work-dir',
+        f'to continue: a larger train_cfg.{key}; to start over: another work dir',
     ]
     return '\n'.join(lines)

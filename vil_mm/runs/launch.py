@@ -1,4 +1,4 @@
-"""From a config that was read to one that is ready to run, or a clear error."""
+"""Prepare a config for training or testing, or fail with a clear error."""
 
 from __future__ import annotations
 
@@ -28,25 +28,24 @@ def prepare_training(
     auto_scale_lr: bool = False,
     validate: bool = True,
 ) -> None:
-    """Set a config up for training, in place.
+    """Prepare a config for training, in place.
 
     Args:
-        cfg: What :func:`read_config` returned.
-        resume: Go on from the last checkpoint in the work dir; where there is none yet, start as
-            the config says.
-        amp: Mixed precision: 'float16' with loss scaling (GPUs only), 'bfloat16', or 'auto' for
-            what the config has, else float16 on a GPU and bfloat16 on a CPU.
-        auto_scale_lr: Multiply the learning rate by the images of an update over the config's
+        cfg: The result of :func:`read_config`.
+        resume: Continue from the last checkpoint in the work dir; if there is none, start as the
+            config says.
+        amp: Mixed precision: 'float16' with loss scaling (GPUs only), 'bfloat16', or 'auto' for the
+            config's own, else float16 on a GPU and bfloat16 on a CPU.
+        auto_scale_lr: Multiply the learning rate by the ratio of images per update to the config's
             ``auto_scale_lr.base_batch_size``.
-        validate: Evaluate while training.
+        validate: Evaluate during training.
 
     Raises:
-        FileNotFoundError: Data or a checkpoint to start from are not there.
-        DatasetError: Something is wrong with the data, see :func:`check_samples`.
-        ValueError: The config only evaluates, options contradict each other or the data, a
-            detector lacks mmdetection, a checkpoint is no checkpoint, there is no batch size to
-            scale the learning rate by, or ``amp`` meets another optimizer wrapper or, with
-            float16, a CPU.
+        FileNotFoundError: Data or a checkpoint to start from do not exist.
+        DatasetError: The data have errors, see :func:`check_samples`.
+        ValueError: The config only evaluates, options contradict each other or the data,
+            mmdetection is missing, a checkpoint is invalid, there is no base batch size, or ``amp``
+            does not support the optimizer wrapper or the device.
     """
     check_trains(cfg)
     use_log_backends(cfg)
@@ -68,10 +67,10 @@ def prepare_training(
     task.check(cfg, 'train', 'val')
     resume = resume or cfg.get('resume', False)
     last = find_latest_checkpoint(cfg.work_dir) if resume else None
-    if last:  # mmengine would resume from the config's load_from instead, if it names one
+    if last:  # otherwise mmengine would resume from the config's load_from
         cfg.load_from, cfg.resume = last, True
         cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
-    if cfg.get('load_from') and not _is_in_pieces(cfg.load_from, cfg):
+    if cfg.get('load_from') and not _is_sharded(cfg.load_from, cfg):
         check_checkpoint(cfg.load_from)
     check_pretrained(cfg.model)
     if cfg.get('resume') and 'runner_type' not in cfg:  # a strategy's parameters may be pieces
@@ -91,36 +90,35 @@ def prepare_testing(
     tta: bool = False,
     tiled: bool = False,
 ) -> None:
-    """Set a config up for evaluating a checkpoint on its test data, in place.
+    """Prepare a config for testing a checkpoint, in place.
 
     Args:
-        cfg: What :func:`read_config` returned.
+        cfg: The result of :func:`read_config`.
         checkpoint: Weights of the whole model.
-        out: Folder for predicted label maps (PNG); of a classifier, for ``predictions.pkl``,
-            mmpretrain's list of predicted samples; of a detector, for COCO's lists of results,
-            ``predictions.bbox.json`` and ``predictions.segm.json``.
+        out: Folder for predictions: label maps (PNG) of a segmentor, ``predictions.pkl`` of a
+            classifier (mmpretrain's predicted samples), ``predictions.bbox.json`` and
+            ``predictions.segm.json`` of a detector (COCO's results).
         show_dir: Folder for pictures, ``<image name>.png``: input, ground truth and prediction side
-            by side; of a classifier, the image with its true and its predicted class.
-        show: Show pictures in a window, of all tasks.
-        wait_time: Seconds for which each is shown; 0: until a key is pressed.
-        protocol: Which of the config's ``protocols`` to test by; None for 'official', or for the
-            config's own test pipeline where it has no protocols.
-        tta: Test-time augmentation by the ``tta_pipeline`` and ``tta_model`` of the protocol or
+            by side; for a classifier, the image with its true and predicted class.
+        show: Show pictures in a window.
+        wait_time: Seconds to show each picture; 0 waits for a key.
+        protocol: One of the config's ``protocols``; None for 'official', or for the config's own
+            test pipeline if it has no protocols.
+        tta: Test-time augmentation with the ``tta_pipeline`` and ``tta_model`` of the protocol or
             the config.
-        tiled: Predict by windows whose logits are held for a band of rows only, see
-            ``TiledEncoderDecoder``; the windows are those of ``model.test_cfg``.
+        tiled: Predict in the windows of ``model.test_cfg``, keeping logits for a band of rows only,
+            see ``TiledEncoderDecoder``.
 
     Raises:
-        FileNotFoundError: Data or checkpoint are not there.
-        DatasetError: Something is wrong with the data, see :func:`check_samples`.
-        ValueError: The file is no checkpoint, a detector lacks mmdetection, or the config lacks
-            the protocol or a ``tta_pipeline``, has no windows to tile with, or asks for tiles and
-            TTA together.
+        FileNotFoundError: Data or checkpoint do not exist.
+        DatasetError: The data have errors, see :func:`check_samples`.
+        ValueError: The checkpoint is invalid, mmdetection is missing, or the config lacks the
+            protocol, a ``tta_pipeline`` or windows, or asks for tiles and TTA together.
     """
     if Path(checkpoint).is_dir():
         raise ValueError(
-            f'{checkpoint} is a folder, as strategies write that keep weights in pieces: name one '
-            'file of the whole model (of DeepSpeed: what zero_to_fp32.py in the work dir makes)'
+            f'{checkpoint} is a folder, as written by strategies that shard weights: name a file '
+            'of the whole model (for DeepSpeed, zero_to_fp32.py in the work dir makes one)'
         )
     check_checkpoint(checkpoint)
     cfg.pop('runner_type', None)  # strategies are for training
@@ -146,8 +144,8 @@ def prepare_testing(
     check_samples(cfg, 'test')
 
 
-def _is_in_pieces(checkpoint: str, cfg: Config) -> bool:
-    """Whether it is a folder that a strategy such as DeepSpeed's wrote and reads."""
+def _is_sharded(checkpoint: str, cfg: Config) -> bool:
+    """Whether a checkpoint is a folder, as a strategy such as DeepSpeed's writes and reads."""
     return 'runner_type' in cfg and Path(checkpoint).is_dir()
 
 
@@ -155,11 +153,11 @@ def _scale_learning_rate(cfg: Config) -> None:
     if not (cfg.get('auto_scale_lr') or {}).get('base_batch_size'):
         raise ArgumentError('the config has no auto_scale_lr.base_batch_size', auto_scale_lr=True)
     cfg.auto_scale_lr.enable = True
-    # mmengine counts the images of a step, not those of the steps that make up one update
+    # mmengine counts images per step, although an update may accumulate several steps
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
 def _require_weights(cfg: Config, prefix: str) -> None:
-    """Replace any RequireWeightsHook by one with this prefix."""
+    """Replace any ``RequireWeightsHook`` with one for this prefix."""
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'RequireWeightsHook']
     cfg.custom_hooks = [*hooks, {'type': 'RequireWeightsHook', 'prefix': prefix}]

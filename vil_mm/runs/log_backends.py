@@ -1,4 +1,4 @@
-"""Where a training logs to, beside its file: TensorBoard and Weights & Biases."""
+"""Additional log backends of a training: TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.config import Config
 
-# name in a config -> backend of mmengine's visualizer, package that it needs
+# name in a config -> backend of mmengine's visualizer, required package
 BACKENDS = {
     'tensorboard': ('TensorboardVisBackend', 'tensorboard'),
     'wandb': ('WandbVisBackend', 'wandb'),
@@ -15,18 +15,18 @@ BACKENDS = {
 
 
 def use_log_backends(cfg: Config) -> None:
-    """Let a run log to what the config's ``log_to`` names, in place, beside what it has.
+    """Add the backends named by the config's ``log_to``, in place.
 
-    ``log_to`` is 'tensorboard', 'wandb' or a list of them. A Weights & Biases run gets the name of
+    ``log_to`` is 'tensorboard', 'wandb' or a list of them. A Weights & Biases run is named after
     the work dir.
 
     Raises:
-        ValueError: A name is not known, its package is not installed, or there is no visualizer.
+        ValueError: A name is unknown, its package is not installed, or there is no visualizer.
     """
     names = cfg.get('log_to') or []
     for name in [names] if isinstance(names, str) else names:
         if name not in BACKENDS:
-            raise ValueError(f'log_to={name!r} is not known; choose one of {", ".join(BACKENDS)}')
+            raise ValueError(f'log_to={name!r} is unknown; choose one of {", ".join(BACKENDS)}')
         kind, package = BACKENDS[name]
         if importlib.util.find_spec(package) is None:
             raise ValueError(
@@ -34,7 +34,7 @@ def use_log_backends(cfg: Config) -> None:
                 "install 'vil_mm[log]'"
             )
         if not cfg.get('visualizer'):
-            raise ValueError(f'log_to={name!r} needs a visualizer in the config, which has none')
+            raise ValueError(f'log_to={name!r} needs a visualizer, but the config has none')
         backends = cfg.visualizer.setdefault('vis_backends', [])
         if kind not in [backend.get('type') for backend in backends]:
             options = {'init_kwargs': {'name': Path(cfg.work_dir).name}} if name == 'wandb' else {}

@@ -1,4 +1,4 @@
-"""Which keys a place in a config may have: the arguments of what is built from it, if known."""
+"""Known keys of a dict in a config: the arguments of what is built from it."""
 
 from __future__ import annotations
 
@@ -22,27 +22,25 @@ def _arguments(function: Callable) -> set[str]:
     return set(inspect.signature(function).parameters) - {'self', 'args', 'kwargs'}
 
 
-# top-level keys that mmengine reads, and those of this package
+# top-level keys read by mmengine and this package
 RUN_KEYS = (_arguments(Runner.__init__) | _arguments(FlexibleRunner.__init__)) - {'cfg'} | {
     'custom_imports', 'find_unused_parameters', 'init_weights_for_test_or_val', 'log_to',
     'model_wrapper_cfg', 'protocols', 'runner_type', 'sync_bn', 'tta_model', 'tta_pipeline',
 }  # fmt: skip
-# taken out by mmengine before a class gets the rest; nobody looks for them under a wrong name
+# mmengine removes these before it builds a class
 BUILD_KEYS = {'type', '_scope_', 'convert_to_iter_based', 'epoch_length', 'priority'}
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
-# of the function that builds it, and of the wrapper that --amp puts in its place
+# read by the function that builds it, and by the wrappers of mixed precision
 OPTIM_WRAPPER = {'constructor', 'paramwise_cfg', 'loss_scale', 'dtype', 'use_fsdp'}
 PARAMWISE = {
     'bias_decay_mult', 'bias_lr_mult', 'bypass_duplicate', 'custom_keys', 'dcn_offset_lr_mult',
     'dwconv_decay_mult', 'flat_decay_mult', 'norm_decay_mult',
 }  # fmt: skip
-
-
-ALIKE = 0.9  # of a key that may be right, but is all but another one
+ALIKE = 0.9  # similarity to a known key above which an unknown one counts as a typo
 
 
 def type_name(node: dict) -> str | None:
-    """What a dict of a config is to become."""
+    """The name of a dict's type."""
     kind = node.get('type')
     return kind if isinstance(kind, str) or kind is None else getattr(kind, '__name__', str(kind))
 
@@ -51,42 +49,42 @@ class Names(NamedTuple):
     """Keys that a dict of a config may have.
 
     Attributes:
-        known: They.
-        open: Whether there may be others.
+        known: The known keys.
+        open: Whether other keys may be valid, too.
     """
 
     known: set[str]
     open: bool = False
 
 
-def names_in(cfg: Config, path: Sequence[str], node: dict) -> Names:
-    """Keys that a dict of a config may have.
+def find_names(cfg: Config, path: Sequence[str], node: dict) -> Names:
+    """Find the keys that a dict of a config may have.
 
     Args:
         cfg: The config.
-        path: Keys that lead to the dict; none for the config itself.
+        path: Keys that lead to the dict; empty for the config itself.
         node: The dict.
     """
-    known = _names_of_place(cfg, '.'.join(path), node)
+    known = _find_untyped_names(cfg, '.'.join(path), node)
     if known is not None:
         return Names(known)
-    classes = classes_of_type(node['type'], cfg.get('default_scope')) if node.get('type') else []
-    names = [option_names(kind) for kind in classes]
+    classes = resolve_type(node['type'], cfg.get('default_scope')) if node.get('type') else []
+    names = [find_arguments(kind) for kind in classes]
     more = OPTIM_WRAPPER if list(path) == ['optim_wrapper'] else set()
     known = set().union(more, *(x.known for x in names))
-    function = path[-1].endswith('_cfg')  # norm_cfg and the like: mmcv's functions take keys out
+    function = path[-1].endswith('_cfg')  # as norm_cfg: mmcv's functions read some keys themselves
     return Names(known, function or not names or any(x.open for x in names))
 
 
 def is_wrong(part: str, names: Names) -> bool:
-    """Whether nothing would read a key, as far as one can know."""
+    """Whether a key is probably wrong: nothing reads it, or it looks like a typo."""
     if part in names.known or part in BUILD_KEYS:
         return False
     return not names.open or bool(difflib.get_close_matches(part, names.known, 1, ALIKE))
 
 
-def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
-    """Keys of the dicts without a type whose reader is known."""
+def _find_untyped_names(cfg: Config, place: str, node: dict) -> set[str] | None:
+    """Keys of a dict that is read without being built; None if it is not such a dict."""
     typed = node.get('type') is not None
     if not place:
         return RUN_KEYS
@@ -96,8 +94,8 @@ def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
         loop = {'train': 'BasedTrainLoop', 'val': 'ValLoop', 'test': 'TestLoop'}[place[:-4]]
         epochs = 'Epoch' if node.get('by_epoch', True) else 'Iter'
         loop = epochs + loop if place == 'train_cfg' else loop
-        classes = classes_of_type(loop, None)
-        return set().union({'by_epoch', 'type'}, *(option_names(x).known for x in classes))
+        classes = resolve_type(loop, None)
+        return set().union({'by_epoch', 'type'}, *(find_arguments(x).known for x in classes))
     if place == 'default_hooks':
         return {name for name, hook in node.items() if hook is None or 'type' in hook}
     if place == 'optim_wrapper.paramwise_cfg':
@@ -116,22 +114,22 @@ def _names_of_place(cfg: Config, place: str, node: dict) -> set[str] | None:
     }.get(place)
 
 
-def classes_of_type(kind: object, scope: str | None) -> list[Callable]:
-    """What a type stands for, in every registry that has one of that name."""
+def resolve_type(kind: object, scope: str | None) -> list[Callable]:
+    """The classes and functions that a type may name, from all registries."""
     if not isinstance(kind, str):
         return [kind] if callable(kind) else []
     roots = [x for x in vars(mmengine.registry).values() if isinstance(x, Registry)]
     scope = scope or 'mmengine'
     if scope != 'mmengine' and not any(scope in root.children for root in roots):
-        return []  # not imported: others have classes of the same names
+        return []  # not imported; other scopes may use the same name
     found = [root.children.get(scope, root).get(kind) for root in roots]
     return [x for x in found if x is not None]
 
 
-def option_names(kind: Callable) -> Names:
-    """Arguments that a class or function takes, those that it hands on to its parents included.
+def find_arguments(kind: Callable) -> Names:
+    """Find the arguments of a class or function, including those passed on to parents.
 
-    There may be others where it takes ``**kwargs`` and gives them to something else.
+    The result is open if ``**kwargs`` go anywhere else.
     """
     if not inspect.isclass(kind):
         own, rest = _signature(kind)
@@ -155,7 +153,7 @@ def option_names(kind: Callable) -> Names:
 
 
 def _signature(function: Callable) -> tuple[set[str], str | None]:
-    """Names of a function's arguments and of its ``**kwargs``."""
+    """Names of a function's arguments, and the name of its ``**kwargs``."""
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     named = {x.name for x in parameters if x.kind in kinds}
@@ -164,7 +162,7 @@ def _signature(function: Callable) -> tuple[set[str], str | None]:
 
 
 def _goes_to_parent(start: Callable, rest: str) -> bool | None:
-    """Whether ``**rest`` goes to a parent's ``__init__``: True, False for nowhere, else None."""
+    """Whether ``**rest`` goes to a parent's ``__init__``; None if it goes anywhere else."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(start))))
     uses = sum(isinstance(x, ast.Name) and x.id == rest for x in ast.walk(tree))
     calls = [x for x in ast.walk(tree) if isinstance(x, ast.Call) and _is_init(x.func)]

@@ -1,7 +1,7 @@
-"""Pretrained weights of backbones that are not ours, looked through before they are loaded.
+"""Check pretrained weights of other packages' backbones before they are loaded.
 
-mmengine loads them with ``strict=False``: of a file that does not fit nothing may arrive, and
-nothing is said. ``VisionLSTM`` sees to its own.
+mmengine loads them with ``strict=False``, so weights that do not match are ignored without a word.
+``VisionLSTM`` checks its own.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from vil_mm.checkpoints.loading import ask_to_convert
 from vil_mm.checkpoints.official import shorten
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 
-# resized when they are loaded, or made anew: only their widths have to agree
+# resized or recomputed while loading
 _RESIZED = re.compile(r'(pos_embed|relative_position_bias_table|relative_position_index)$')
-# norms of the maps that go to a decoder; a classifier has but the last one
+# norms of the maps for a decoder; a classifier's file has only the last one
 _OF_MAPS = re.compile(r'^norm\d\.')
 
 
 def check_other_backbone(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
-    """Fail if a file does not hold the weights of mmpretrain's or a registered backbone.
+    """Fail if a file lacks weights of a backbone from mmpretrain or this package.
 
     Args:
         backbone: Config of the backbone.
-        init_cfg: Its ``Pretrained`` entry, with ``prefix`` where the file is of a whole model.
+        init_cfg: Its ``Pretrained`` entry, with ``prefix`` if the file holds a whole model.
 
     Raises:
-        FileNotFoundError, CheckpointError: Says how many weights are not there, and which.
+        FileNotFoundError, CheckpointError: Names the missing weights.
     """
     path = init_cfg['checkpoint']
     state = read_state_dict(path)
@@ -53,18 +53,18 @@ def check_other_backbone(backbone: ConfigDict, init_cfg: ConfigDict) -> None:
     if missing:
         named = f'under {prefix}' if prefix else "without a prefix (init_cfg has no 'prefix')"
         raise CheckpointError(
-            f'{path} does not fit {backbone.type}: {len(missing)} of {len(wanted)} weights are '
-            f'not there in the right shape, looked for {named}: {shorten(missing)}. The file has '
-            f'{shorten(state)}. Name a file of the same architecture, or train from scratch with '
-            '--cfg-options model.backbone.init_cfg=None'
+            f'{path} does not match {backbone.type}: {len(missing)} of {len(wanted)} weights are '
+            f'missing or have another shape, searched {named}: {shorten(missing)}. The file has '
+            f'{shorten(state)}. Name a file of the same architecture, or set '
+            'model.backbone.init_cfg=None to train from scratch'
         )
 
 
 def _loads_as_named(kind: str) -> bool:
-    """Whether a backbone's weights are called in files as in the model.
+    """Whether files name a backbone's weights as the model does.
 
-    Several of mmsegmentation and mmdetection rename the authors' weights on the way, by rules of
-    their own, so that those packages' files are read as data and not compared.
+    Several backbones of mmsegmentation and mmdetection rename weights while loading, so their files
+    cannot be compared with the model.
     """
     return kind.startswith('mmpretrain.') or kind in MODELS.module_dict
 

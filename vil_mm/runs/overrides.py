@@ -1,4 +1,4 @@
-"""Overrides of a config, ``a.b.c=value``: merged, or refused where they would do nothing."""
+"""Merge overrides, ``a.b.c=value``, into a config; reject those without effect."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pathlib import Path
 
 from mmengine.config import Config, ConfigDict
 
-from vil_mm.runs.option_names import RUN_KEYS, Names, is_wrong, names_in, type_name
+from vil_mm.runs.option_names import RUN_KEYS, Names, find_names, is_wrong, type_name
 
-DELETE = '_delete_'  # mmengine's word: replace a dict, do not merge into it
-SHOWN = 4  # places that a message lists
+DELETE = '_delete_'  # mmengine's key to replace a dict instead of merging
+SHOWN = 4  # keys listed in a message
 
 
 def merge_overrides(cfg: Config, options: Mapping[str, object]) -> None:
     """Merge overrides into a config, in place.
 
-    A dict is merged into a dict and takes the place of anything else. ``data_root`` reaches every
-    path below the folder that the config's variable of that name is.
+    A dict is merged into a dict and replaces any other value. ``data_root`` changes every path
+    inside the folder named by the config's variable ``data_root``.
 
     Args:
         cfg: As read from its file.
-        options: As ``{'optim_wrapper.optimizer.lr': 1e-4}``; entries of lists by their numbers.
+        options: For example ``{'optim_wrapper.optimizer.lr': 1e-4}``; list entries by number.
 
     Raises:
-        ValueError: A key is not known where it stands, with the nearest that is; it goes below a
-            value that holds none; or it is a variable, which nothing reads after the file is.
+        ValueError: A key is unknown (the message suggests the closest one), goes through a value
+            without keys, or is a variable that is not read after the file was.
     """
     if 'data_root' in options and 'data_root' in cfg:
         _move_data(cfg, options['data_root'])
@@ -36,27 +36,27 @@ def merge_overrides(cfg: Config, options: Mapping[str, object]) -> None:
     before = copy.deepcopy(cfg._cfg_dict)
     for key, value in options.items():
         if _is_variable(cfg, key.split('.')[0]):
-            raise ValueError(_where_instead(cfg, key))
-        cfg.merge_from_dict({key: _fitted(cfg, key, value)})
+            raise ValueError(_suggest_keys(cfg, key))
+        cfg.merge_from_dict({key: _prepare_value(cfg, key, value)})
     for key, value in options.items():
         for path in _leaves(key.split('.'), value):
-            _check(cfg, before, path)
+            _check_is_read(cfg, before, path)
 
 
-def _fitted(cfg: Config, key: str, value: object) -> object:
-    """The value as mmengine has to get it; makes room where the way to it ends in None.
+def _prepare_value(cfg: Config, key: str, value: object) -> object:
+    """The value in the form that mmengine merges correctly; replaces None on the path by a dict.
 
     Raises:
-        ValueError: The way goes through a value that holds no keys, or beyond a list.
+        ValueError: The path goes through a value without keys, or beyond the end of a list.
     """
     node, parts = cfg._cfg_dict, key.split('.')
     for i, part in enumerate(parts[:-1]):
         if isinstance(node, dict) and node.get(part, 0) is None:
             node[part] = ConfigDict()
-        node = _entry(node, part, '.'.join(parts[:i]), key)
+        node = _get_entry(node, part, '.'.join(parts[:i]), key)
         if node is None:
             break  # a new dict
-    old = None if node is None else _entry(node, parts[-1], '.'.join(parts[:-1]), key)
+    old = None if node is None else _get_entry(node, parts[-1], '.'.join(parts[:-1]), key)
     if not isinstance(value, dict):
         return value
     value, replace = dict(value), value.get(DELETE, False)
@@ -68,23 +68,23 @@ def _fitted(cfg: Config, key: str, value: object) -> object:
     return ConfigDict({**value, DELETE: True} if replace and exists else value)
 
 
-def _entry(node: object, part: str, at: str, key: str) -> object | None:
-    """What stands in a dict or list under a part of a key; None for nothing."""
+def _get_entry(node: object, part: str, at: str, key: str) -> object | None:
+    """The entry of a dict or list under a part of a key; None if there is none."""
     if isinstance(node, dict):
         return node.get(part)
     if isinstance(node, list):
         if part.isdigit() and int(part) < len(node):
             return node[int(part)]
         raise ValueError(
-            f'{key}: {at} is a list, whose entries are called 0 to {len(node) - 1}, not {part!r}'
+            f'{key}: {at} is a list with entries 0 to {len(node) - 1}, so {part!r} does not exist'
         )
     raise ValueError(
-        f'{key}: {at} is {node!r}, which holds no keys; override the whole, {at}="dict({part}=...)"'
+        f'{key}: {at} is {node!r}, which has no keys; override all of it, {at}="dict({part}=...)"'
     )
 
 
 def _leaves(path: list[str], value: object) -> Iterator[list[str]]:
-    """Paths of an override: its own or, of a dict, those of all that is in it."""
+    """Paths of all values in an override, which may be a dict."""
     inner = [key for key in value if key != DELETE] if isinstance(value, Mapping) else ()
     if not inner:
         yield path
@@ -92,34 +92,34 @@ def _leaves(path: list[str], value: object) -> Iterator[list[str]]:
         yield from _leaves([*path, str(key)], value[key])
 
 
-def _check(cfg: Config, before: ConfigDict, path: list[str]) -> None:
-    """Raises ValueError if a key of the path is new and nothing would read it."""
+def _check_is_read(cfg: Config, before: ConfigDict, path: list[str]) -> None:
+    """Raise ValueError if a key of the path is new and nothing would read it."""
     new, old = cfg._cfg_dict, before
     for i, part in enumerate(path):
         if isinstance(new, list):
-            new, old = new[int(part)], _at(old, part)
+            new, old = new[int(part)], _get_old(old, part)
             continue
         if not isinstance(new, dict):
             return  # replaced by a later override
-        if part not in (old or ()) and is_wrong(part, names := names_in(cfg, path[:i], new)):
-            raise ValueError(_unknown(cfg, path, i, names, new))
-        new, old = new.get(part), _at(old, part)
+        if part not in (old or ()) and is_wrong(part, names := find_names(cfg, path[:i], new)):
+            raise ValueError(_describe_unknown(cfg, path, i, names, new))
+        new, old = new.get(part), _get_old(old, part)
 
 
-def _at(node: object, part: str) -> object | None:
-    if isinstance(node, list):  # which a dict may have replaced
+def _get_old(node: object, part: str) -> object | None:
+    if isinstance(node, list):  # a dict may have replaced it
         return node[int(part)] if part.isdigit() and int(part) < len(node) else None
     return node.get(part) if isinstance(node, dict) else None
 
 
-def _unknown(cfg: Config, path: list[str], i: int, names: Names, node: dict) -> str:
-    """The message about ``path[i]``, with the key that may have been meant."""
+def _describe_unknown(cfg: Config, path: list[str], i: int, names: Names, node: dict) -> str:
+    """The message about ``path[i]``, with the key probably meant."""
     part, at, key = path[i], '.'.join(path[:i]), '.'.join(path)
     known = sorted({*names.known, *(str(other) for other in node if other != part)})
-    elsewhere = [x for x in _ending_in(cfg, '.'.join(path[i:])) if x != key]
+    elsewhere = [x for x in _find_ending(cfg, '.'.join(path[i:])) if x != key]
     close = difflib.get_close_matches(part, known, n=1)
     if elsewhere and not (close and path[i + 1 :]):
-        hint = f'did you mean {_listed(elsewhere)}?'
+        hint = f'did you mean {_list_keys(elsewhere)}?'
     elif close:
         hint = f'did you mean {".".join([*path[:i], close[0], *path[i + 1 :]])}?'
     else:
@@ -129,34 +129,34 @@ def _unknown(cfg: Config, path: list[str], i: int, names: Names, node: dict) -> 
     return f'{key}: {owner} has no {part!r}; {hint}'
 
 
-def _ending_in(cfg: Config, key: str) -> list[str]:
-    """Keys of the config that are read and end as this one."""
+def _find_ending(cfg: Config, key: str) -> list[str]:
+    """Keys of the config that are read and end with this one."""
     places = [
         '.'.join(path) for top in cfg if top in RUN_KEYS for path, _ in _walk([top], cfg[top])
     ]
     return [place for place in places if f'.{place}'.endswith(f'.{key}')]
 
 
-def _listed(places: list[str], rest: str = '') -> str:
+def _list_keys(places: list[str], rest: str = '') -> str:
     more = f' and {len(places) - SHOWN} more' if len(places) > SHOWN else ''
     return ', '.join(place + rest for place in places[:SHOWN]) + more
 
 
-# ---------------------------------------------------------------------------- variables of the file
+# ------------------------------------------------------------------------------- config variables
 
 
 def _is_variable(cfg: Config, name: str) -> bool:
-    """Whether a key is a name that the file uses in its text, and that nothing reads afterwards.
+    """Whether a key is a variable that only the file itself reads.
 
-    Other keys that nothing here knows may be read by code of the user's own.
+    Other unknown keys may be read by the user's own code.
     """
     if name not in cfg or name in RUN_KEYS:
         return False
-    return name in _names_used(cfg.text) or bool(_places(cfg, name, exact=True))
+    return name in _find_used_names(cfg.text) or bool(_find_copies(cfg, name, exact=True))
 
 
-def _names_used(text: str) -> set[str]:
-    """Names that the text of a config and its bases reads, ``_base_.name`` as well."""
+def _find_used_names(text: str) -> set[str]:
+    """Names that a config and its bases read, including ``_base_.name``."""
     lines = [x for x in text.splitlines() if not (x.endswith('.py') and Path(x).is_file())]
     try:
         nodes = list(ast.walk(ast.parse('\n'.join(lines))))
@@ -170,16 +170,16 @@ def _is_base(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id == '_base_'
 
 
-def _places(cfg: Config, name: str, exact: bool = False) -> list[str]:
-    """Keys that are read and hold the value of a variable; ``exact``: beyond chance."""
+def _find_copies(cfg: Config, name: str, exact: bool = False) -> list[str]:
+    """Keys that are read and hold a variable's value; ``exact`` excludes chance matches."""
     value = cfg[name]
-    telling = isinstance(value, dict | list | tuple) and len(value) > 2
+    distinctive = isinstance(value, dict | list | tuple) and len(value) > 2
     return [
         '.'.join(path)
         for top in cfg
         if top in RUN_KEYS
         for path, other in _walk([top], cfg[top])
-        if (path[-1] == name or telling or not exact) and _equal(value, other)
+        if (path[-1] == name or distinctive or not exact) and _equal(value, other)
     ]
 
 
@@ -199,36 +199,36 @@ def _equal(a: object, b: object) -> bool:
     return type(a) is type(b) and a == b
 
 
-def _where_instead(cfg: Config, key: str) -> str:
+def _suggest_keys(cfg: Config, key: str) -> str:
     name, dot, rest = key.partition('.')
-    places = _places(cfg, name) or _ending_in(cfg, name)
-    cure = f'override {_listed(places, dot + rest)}' if places else 'change it in the file'
+    places = _find_copies(cfg, name) or _find_ending(cfg, name)
+    remedy = f'override {_list_keys(places, dot + rest)}' if places else 'change it in the file'
     return (
-        f'{key}: {name} is a variable of the config file, whose value was put into its places '
-        f'before overrides are read; {cure}'
+        f'{key}: {name} is a variable of the config file, which is evaluated before overrides are '
+        f'merged; {remedy}'
     )
 
 
-def lost_data_root(cfg: Config) -> str:
-    """What to say where a file sets ``data_root``, but its bases' data sets keep their own."""
+def describe_lost_data_root(cfg: Config) -> str:
+    """A warning if a file sets ``data_root`` but its data sets keep that of a base; else ''."""
     new, roots = cfg.get('data_root'), []
-    if not {'_base_', 'data_root'} <= _names_set(Path(cfg.filename)):
+    if not {'_base_', 'data_root'} <= _find_assigned_names(Path(cfg.filename)):
         return ''
     for split in ('train', 'val', 'test'):
         loader = copy.deepcopy((cfg.get(f'{split}_dataloader') or {}).get('dataset'))
-        if isinstance(new, str) and loader and _moved(loader, new.rstrip('/'), ''):
+        if isinstance(new, str) and loader and _move_paths(loader, new.rstrip('/'), ''):
             return ''
         roots += [loader.data_root] if loader and loader.get('data_root') else []
     if not isinstance(new, str) or not roots:
         return ''
     return (
-        f'data_root={new!r} reaches no data set, they read {roots[0]!r}: set '
-        'train_dataloader=dict(dataset=dict(data_root=data_root)), and so for val and test'
+        f'data_root={new!r} has no effect, the data sets read {roots[0]!r}: set '
+        'train_dataloader=dict(dataset=dict(data_root=data_root)), and likewise for val and test'
     )
 
 
-def _names_set(file: Path) -> set[str]:
-    """Variables that a config file itself sets, not its bases."""
+def _find_assigned_names(file: Path) -> set[str]:
+    """Variables that a config file sets, without its bases."""
     if file.suffix != '.py':
         return set()
     nodes = [x for x in ast.parse(file.read_text('utf-8')).body if isinstance(x, ast.Assign)]
@@ -236,20 +236,20 @@ def _names_set(file: Path) -> set[str]:
 
 
 def _move_data(cfg: Config, new: object) -> None:
-    """Replace the config's ``data_root`` by another folder, in all paths below it.
+    """Replace the config's ``data_root`` in all paths inside it.
 
     Raises:
-        ValueError: No key that is read has such a path.
+        ValueError: No key that is read holds such a path.
     """
     old = str(cfg.data_root).rstrip('/')
     read = [cfg[top] for top in cfg if top in RUN_KEYS]
-    if not old or not sum(_moved(value, old, str(new).rstrip('/') or '/') for value in read):
-        raise ValueError(_where_instead(cfg, 'data_root'))
+    if not old or not sum(_move_paths(value, old, str(new).rstrip('/') or '/') for value in read):
+        raise ValueError(_suggest_keys(cfg, 'data_root'))
     cfg.data_root = new
 
 
-def _moved(node: object, old: str, new: str) -> int:
-    """How many strings in a dict or list began with the old folder; they begin with the new one."""
+def _move_paths(node: object, old: str, new: str) -> int:
+    """Replace a folder at the start of all strings in a dict or list; returns their number."""
     if not isinstance(node, dict | list):
         return 0
     count = 0
@@ -258,5 +258,5 @@ def _moved(node: object, old: str, new: str) -> int:
         if isinstance(value, str) and (value.rstrip('/') == old or value.startswith(f'{old}/')):
             node[key], count = new + value[len(old) :], count + 1
         else:
-            count += _moved(value, old, new)
+            count += _move_paths(value, old, new)
     return count

@@ -1,33 +1,46 @@
-"""Name the part of a config that cannot be built, in one line."""
+"""Errors that name the part of a config that cannot be built."""
 
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import ERROR
 
 from mmengine.logging import print_log
 
-# what classes raise about their arguments, and registries about names
+# what classes raise for wrong arguments, and registries for wrong names
 _ABOUT_ARGUMENTS = (
     AssertionError, AttributeError, IndexError, KeyError, OSError, TypeError, ValueError,
 )  # fmt: skip
 
 
+# methods of mmengine's runners -> keys of the config that they read
+_BUILDERS = {
+    'build_model': 'model',
+    'build_train_loop': 'train_dataloader or train_cfg',
+    'build_val_loop': 'val_dataloader, val_evaluator or val_cfg',
+    'build_test_loop': 'test_dataloader, test_evaluator or test_cfg',
+    'build_optim_wrapper': 'optim_wrapper',
+    'build_param_scheduler': 'param_scheduler',
+    'register_hooks': 'default_hooks or custom_hooks',
+    'set_randomness': 'randomness',
+}
+
+
 class ConfigError(ValueError):
-    """A part of a config cannot be built: a name or a value in it is wrong."""
+    """A part of a config cannot be built, because a name or a value is wrong."""
 
 
 @contextmanager
 def building(part: str) -> Iterator[None]:
-    """Say which part of the config an error is about; its traceback goes to the log.
+    """Name the part of the config in errors raised inside; their traceback goes to the log.
 
     Args:
-        part: Keys of the config, as a user knows them.
+        part: Keys of the config.
 
     Raises:
-        ConfigError: In the place of errors that are not this package's own.
+        ConfigError: Instead of errors that are not this package's own.
     """
     try:
         yield
@@ -35,46 +48,28 @@ def building(part: str) -> Iterator[None]:
         if type(error).__module__.split('.')[0] == 'vil_mm':
             raise
         print_log(traceback.format_exc(), 'current', ERROR)
-        raise ConfigError(f'{part} cannot be built: {_in_short(error)}') from error
+        raise ConfigError(f'{part} cannot be built: {_shorten(error)}') from error
 
 
-def _in_short(error: Exception) -> str:
-    """The first line of an error, of a registry's the first sentence."""
+def _shorten(error: Exception) -> str:
+    """The first line of an error, without a registry's advice."""
     text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     return text.split('. Please check')[0].splitlines()[0] if text else type(error).__name__
 
 
 class NamedParts:
-    """Mixed into one of mmengine's runners: what it cannot build it calls by its keys."""
+    """Mix-in for mmengine's runners: an error names the part of the config."""
 
-    def build_model(self, *args, **kwargs):
-        with building('model'):
-            return super().build_model(*args, **kwargs)
 
-    def build_train_loop(self, *args, **kwargs):
-        with building('train_dataloader or train_cfg'):
-            return super().build_train_loop(*args, **kwargs)
+def _name_part(method: str, part: str) -> Callable:
+    """A runner's method that names the part of the config it builds."""
 
-    def build_val_loop(self, *args, **kwargs):
-        with building('val_dataloader, val_evaluator or val_cfg'):
-            return super().build_val_loop(*args, **kwargs)
+    def build(self: NamedParts, *args: object, **kwargs: object) -> object:
+        with building(part):
+            return getattr(super(NamedParts, self), method)(*args, **kwargs)
 
-    def build_test_loop(self, *args, **kwargs):
-        with building('test_dataloader, test_evaluator or test_cfg'):
-            return super().build_test_loop(*args, **kwargs)
+    return build
 
-    def build_optim_wrapper(self, *args, **kwargs):
-        with building('optim_wrapper'):
-            return super().build_optim_wrapper(*args, **kwargs)
 
-    def build_param_scheduler(self, *args, **kwargs):
-        with building('param_scheduler'):
-            return super().build_param_scheduler(*args, **kwargs)
-
-    def register_hooks(self, *args, **kwargs):
-        with building('default_hooks or custom_hooks'):
-            return super().register_hooks(*args, **kwargs)
-
-    def set_randomness(self, *args, **kwargs):
-        with building('randomness'):
-            return super().set_randomness(*args, **kwargs)
+for _method, _part in _BUILDERS.items():
+    setattr(NamedParts, _method, _name_part(_method, _part))

@@ -1,4 +1,4 @@
-"""The choice of mixed precision for a run."""
+"""Mixed precision of a run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vil_mm.errors import ArgumentError
 
 PRECISIONS = ('auto', 'float16', 'bfloat16')
 
-# wrapper of full precision -> the one of float16; those of ours skip losses that are not finite
+# full-precision wrapper -> float16 wrapper; ours skip non-finite losses
 _FLOAT16 = {
     'OptimWrapper': 'AmpOptimWrapper',
     'FiniteLossOptimWrapper': 'FiniteLossAmpOptimWrapper',
@@ -19,23 +19,23 @@ _SCALED = tuple(_FLOAT16.values())
 
 
 def use_mixed_precision(optim_wrapper: ConfigDict, precision: str = 'auto') -> None:
-    """Replace a config's optimizer wrapper by the one of a precision, in place.
+    """Replace a config's optimizer wrapper with one for mixed precision, in place.
 
     Args:
         optim_wrapper: The config's ``optim_wrapper``.
-        precision: 'float16' with loss scaling, which needs a GPU; 'bfloat16', on any device;
-            'auto' keeps the mixed precision that the config has or, if it has none, takes float16
-            on a GPU and bfloat16 on a CPU.
+        precision: 'float16' with loss scaling, on GPUs only; 'bfloat16'; or 'auto', which keeps the
+            config's mixed precision if it has one, and otherwise uses float16 on a GPU and bfloat16
+            on a CPU.
 
     Raises:
-        ValueError: The precision is unknown, is float16 on a CPU, or the wrapper is another one.
+        ValueError: The precision is unknown or float16 on a CPU, or the wrapper is not supported.
     """
     if precision not in PRECISIONS:
         raise ArgumentError(f'choose one of {", ".join(PRECISIONS)}', amp=precision)
     kind, gpu = optim_wrapper.get('type', 'OptimWrapper'), torch.cuda.is_available()
     if kind not in (*_FLOAT16, *_SCALED):
         raise ArgumentError(
-            f'works with {", ".join(_FLOAT16)} and its own, not with {kind}', amp=precision
+            f'supports {", ".join(_FLOAT16)} and its own wrappers, not {kind}', amp=precision
         )
     if precision == 'auto':
         if kind in ('AutocastOptimWrapper', *_SCALED):
@@ -47,7 +47,7 @@ def use_mixed_precision(optim_wrapper: ConfigDict, precision: str = 'auto') -> N
         _use_float16(optim_wrapper, kind)
     else:
         raise ArgumentError(
-            'there is no GPU, which it needs: take bfloat16, or leave it out', amp='float16'
+            'needs a GPU, and there is none: use bfloat16, or leave it out', amp='float16'
         )
 
 

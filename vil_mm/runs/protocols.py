@@ -1,37 +1,38 @@
-"""Evaluation protocols: ways to test a segmentor that a config names, and the choice of one."""
+"""Evaluation protocols: ways to test a segmentor, named in its config."""
 
 from __future__ import annotations
 
 from mmengine.config import Config, ConfigDict
 
 from vil_mm.errors import ArgumentError
+from vil_mm.runs.nested import as_list
 
 DEFAULT_PROTOCOL = 'official'
 
 
 def use_protocol(cfg: Config, name: str | None = None, *, tta: bool = False) -> None:
-    """Test by one of the config's ``protocols``, in place; nothing where it has none.
+    """Set up one of the config's ``protocols`` for testing, in place.
 
-    A protocol is ``dict(test_pipeline=..., tta_pipeline=..., tta_model=...)``. Windows are the
-    model's own (``model.test_cfg``); images below their size are padded at the bottom and the right
-    by zeros, after normalisation, and the padding is taken off the logits again. Metrics are called
+    Configs without protocols stay unchanged. A protocol is
+    ``dict(test_pipeline=..., tta_pipeline=..., tta_model=...)``. Windows are those of
+    ``model.test_cfg``; smaller images are padded with zeros at the bottom and right, after
+    normalisation, and the padding is cropped from the logits. Metrics are called
     ``<protocol>/mIoU`` or ``<protocol>_tta/mIoU``.
 
     Args:
-        cfg: What :func:`vil_mm.runs.reading.read_config` returned.
+        cfg: The result of :func:`vil_mm.runs.reading.read_config`.
         name: One of the config's protocols; None for :data:`DEFAULT_PROTOCOL`.
-        tta: Whether test-time augmentation is asked for. It is switched on elsewhere, from the
-            ``tta_pipeline`` and ``tta_model`` that are set here.
+        tta: Whether ``use_tta`` will switch on test-time augmentation, with the ``tta_pipeline``
+            and ``tta_model`` set here.
 
     Raises:
-        ValueError: The config has no protocols, or none of this name, or tests by another pipeline.
+        ValueError: The config lacks the protocol, or has its own test pipeline besides protocols.
     """
     protocols = cfg.get('protocols')
     if not protocols:
         if name:
             raise ArgumentError(
-                'the config has no protocols, it is tested by its own test_dataloader; leave it '
-                'out',
+                'the config has no protocols, only its test_dataloader; leave the protocol out',
                 protocol=name,
             )
         return
@@ -48,15 +49,15 @@ def use_protocol(cfg: Config, name: str | None = None, *, tta: bool = False) -> 
 
 
 def _refuse_own_settings(cfg: Config) -> None:
-    """What a config or an override sets beside the protocols would be lost without a word."""
+    """Reject settings besides the protocols, which would be ignored without a word."""
     for key in ('tta_pipeline', 'tta_model'):
         if cfg.get(key):
             raise ValueError(
-                f'the config has protocols and {key} beside them, which would not be used: set '
+                f'the config has both protocols and {key}, which would be ignored: set '
                 f'protocols.<name>.{key} instead, or protocols=None'
             )
     known = _test_pipelines(cfg)
-    if cfg.filename:  # before overrides of a protocol, which test_dataloader does not follow
+    if cfg.filename:  # test_dataloader does not follow overrides of a protocol
         known += _test_pipelines(Config.fromfile(cfg.filename))
     if cfg.test_dataloader.dataset.pipeline not in known:
         raise ValueError(
@@ -70,7 +71,7 @@ def _test_pipelines(cfg: Config) -> list:
 
 
 def _pad_to_window(cfg: Config) -> None:
-    """Windows of small images are padded, unless the config says how it pads itself."""
+    """Pad small images to the window, unless the config has its own padding."""
     windows = cfg.model.get('test_cfg') or {}
     preprocessor = cfg.model.get('data_preprocessor') or cfg.get('data_preprocessor')
     if preprocessor and windows.get('mode') in ('slide', 'tiled'):
@@ -78,5 +79,5 @@ def _pad_to_window(cfg: Config) -> None:
 
 
 def _label(evaluator: ConfigDict | list[ConfigDict], prefix: str) -> None:
-    for metric in [evaluator] if isinstance(evaluator, dict) else evaluator:
+    for metric in as_list(evaluator):
         metric.prefix = prefix

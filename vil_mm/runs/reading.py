@@ -1,4 +1,4 @@
-"""Read a config and its overrides."""
+"""Read a config and merge overrides."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from vil_mm.errors import named_line
-from vil_mm.runs.overrides import lost_data_root, merge_overrides
+from vil_mm.runs.overrides import describe_lost_data_root, merge_overrides
 from vil_mm.zoo import describe_place, find_config
 
 
@@ -19,25 +19,25 @@ def read_config(
     launcher: str = 'none',
     options: dict | None = None,
 ) -> Config:
-    """Read a config file, merge overrides and settle the folder that the run writes to.
+    """Read a config file, merge overrides and set the work dir.
 
     Args:
         path: The config file, or the name of a model of the zoo.
         work_dir: Folder to write to; by default the config's own or ``work_dirs/<config name>``.
         launcher: 'none', 'pytorch', 'slurm' or 'mpi'.
-        options: Overrides, as ``{'optim_wrapper.optimizer.lr': 1e-4}``.
+        options: Overrides such as ``{'optim_wrapper.optimizer.lr': 1e-4}``.
 
     Raises:
-        FileNotFoundError: There is no such config.
-        ValueError: It is no config, no model has that name, or an override does not fit it.
+        FileNotFoundError: The config does not exist.
+        ValueError: The file is not a config, no model has that name, or an override is invalid.
     """
     path = str(find_config(path))
     try:
         cfg = Config.fromfile(path)
-    except Exception as error:  # a config is a program, which may fail in any way
+    except Exception as error:  # a config is a program and may raise anything
         said = named_line(error) + _find_base(error)
         raise ValueError(f'{path} cannot be read as a config: {said}') from error
-    if lost := lost_data_root(cfg):
+    if lost := describe_lost_data_root(cfg):
         print(f'warning: {path}: {lost}', file=sys.stderr)
     cfg.launcher = launcher
     try:
@@ -51,7 +51,7 @@ def read_config(
 
 
 def _find_base(error: Exception) -> str:
-    """Where a ``_base_`` is now, if it is a config of the package under an old path."""
+    """The new place of a missing ``_base_``, if it is a config of the package that was moved."""
     missing = error.filename if isinstance(error, FileNotFoundError) else None
     place = describe_place(Path(missing)) if missing else ''
     return f'; {place}' if place else ''

@@ -1,4 +1,4 @@
-"""What a run shows on the screen: progress and what needs a look. The log file has everything."""
+"""Keep the screen output of a run short: progress and warnings. The log file has everything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mmengine.runner import FlexibleRunner, Runner
 from vil_mm.quiet import without_lines
 from vil_mm.runs.parts import NamedParts
 
-# beginnings of mmengine's messages, and of our own tables, that are for the log file alone
+# first words of messages that go to the log file only
 FILE_ONLY = (
     f'\n{60 * "-"}\nSystem environment:',
     'Config:\n',
@@ -30,51 +30,51 @@ FILE_ONLY = (
     'Traceback (most recent call last)',
 )
 WARNINGS = (
-    # mmseg's, at every start of a run that draws nothing, as it was asked
+    # from mmseg, whenever a run does not draw pictures
     'The draw is False, it means that the hook for visualization',
-    # mmcv's, for each worker that jitters colours as mmpretrain asks it to
+    # from mmcv, for each worker that jitters colours the way mmpretrain does
     "Only use 'alpha' for pillow backend",
-    # mmengine's, of an option that it sets itself
+    # from mmengine, about an option that it sets itself
     '`broadcast_buffers` is deprecated',
 )
-# Types of arrays in a checkpoint's log history. With them mmengine reads what it has written itself
-# without running code from it; without, it says at length that it will, and does.
+# Array types in a checkpoint's log history. Without them, mmengine falls back to unsafe loading of
+# its own checkpoints, with a long warning.
 ARRAY_TYPES = [type(np.dtype(kind)) for kind in ('bool', 'int32', 'int64', 'float32', 'float64')]
 
 _RANKS = {'pytorch': 'RANK', 'slurm': 'SLURM_PROCID', 'mpi': 'OMPI_COMM_WORLD_RANK'}
 
 
 def is_first_process(cfg: Config) -> bool:
-    """Whether this process of a run prints; known before the processes are connected."""
+    """Whether this process prints; works before the processes are connected."""
     return os.environ.get(_RANKS.get(cfg.get('launcher', 'none'), ''), '0') == '0'
 
 
 def shorten_screen(logger: MMLogger) -> None:
-    """Keep ``FILE_ONLY`` off the screen if there is a file that gets it; name the file."""
+    """Send ``FILE_ONLY`` messages to the log file only, if there is one, and name the file."""
     files = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]
     if not files:
         return
     for handler in logger.handlers:
         if type(handler) is logging.StreamHandler:
-            handler.addFilter(_for_the_screen)
+            handler.addFilter(_is_for_screen)
     logger.info(f'Environment, config and all else that is logged: {files[0].baseFilename}')
 
 
-def _for_the_screen(record: logging.LogRecord) -> bool:
+def _is_for_screen(record: logging.LogRecord) -> bool:
     return not record.getMessage().startswith(FILE_ONLY)
 
 
 class ShortScreen:
-    """Mixed into one of mmengine's runners: what it says at its start is shorter, see above."""
+    """Mix-in for mmengine's runners: prints less at the start of a run."""
 
     def _log_env(self, *args) -> None:
         shorten_screen(self.logger)
-        for message in WARNINGS:  # to the end of the program: workers that load data inherit them
+        for message in WARNINGS:  # for the whole program, so that workers inherit it
             warnings.filterwarnings('ignore', message=message)
         super()._log_env(*args)
 
     def load_or_resume(self) -> None:
-        """Load what the config names, by now checked to hold nothing but data; see mmengine."""
+        """Load the config's checkpoint, which was already checked to hold only data."""
         with (
             torch.serialization.safe_globals(ARRAY_TYPES),
             without_lines('Loads checkpoint by local backend'),  # "Load checkpoint from" follows

@@ -1,7 +1,7 @@
-"""Options of a segmentor that contradict each other or the data: refused before a run.
+"""Reject options of a segmentor that contradict each other or the data, before a run.
 
-Refused is what surely fails, or trains something that nobody means. What cannot be known from the
-config, such as a head of another package with rules of its own, passes.
+Only configs that are sure to fail, or to train nonsense, are rejected. What the config alone cannot
+tell passes, such as heads of other packages.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from mmseg.registry import DATASETS, MODELS
 
 from vil_mm.models.backbones.options import read_arch, read_out_indices
 from vil_mm.runs.class_weights import check_class_weight
+from vil_mm.runs.nested import with_keys
 from vil_mm.runs.validation_checks import check_windows
 
 SEGMENTORS = ('EncoderDecoder', 'CascadeEncoderDecoder', 'TiledEncoderDecoder')
 WEIGHTED = ('CrossEntropyLoss', 'OhemCrossEntropy', 'LovaszLoss', 'TverskyLoss')
 BINARY = 'docs/fine_tuning.md#two-classes'
-# heads with a norm over a map that is pooled to one pixel, and the scales they pool to
+# heads that normalise pooled maps -> sizes to which they pool
 POOLED = {
     'UPerHead': (1, 2, 3, 6),
     'PSPHead': (1, 2, 3, 6),
@@ -33,7 +34,7 @@ POOLED = {
 
 
 class Head(NamedTuple):
-    """A head's place in the config, its options and, where it is mmseg's or built on it, class."""
+    """A head's key in the config, its options and, if it derives from mmseg's, its class."""
 
     at: str
     options: ConfigDict
@@ -41,7 +42,7 @@ class Head(NamedTuple):
 
     @property
     def outputs(self) -> int | None:
-        """Channels of its logits, if they are trained by mmseg's own rules."""
+        """Channels of the logits; None if the head computes its loss differently from mmseg."""
         plain = self.kind and self.kind.loss_by_feat is BaseDecodeHead.loss_by_feat
         if not plain or 'num_classes' not in self.options:
             return None
@@ -49,22 +50,20 @@ class Head(NamedTuple):
 
     @property
     def losses(self) -> list[tuple[str, ConfigDict]]:
-        losses = self.options.get('loss_decode') or []
-        if isinstance(losses, dict):
-            return [(f'{self.at}.loss_decode', losses)]
-        return [(f'{self.at}.loss_decode.{i}', loss) for i, loss in enumerate(losses)]
+        """Options of the losses, with their keys in the config."""
+        return with_keys(f'{self.at}.loss_decode', self.options.get('loss_decode'))
 
 
 def check_segmentor(cfg: Config, *splits: str) -> None:
     """Fail if options of a segmentor contradict each other or the classes of the data.
 
     Args:
-        cfg: Config of a run; of other models than segmentors nothing is looked at.
-        splits: Data that the model is trained for, 'train' and 'val'.
+        cfg: Config of a run; models other than segmentors pass.
+        splits: Splits whose classes must match, 'train' and 'val'.
 
     Raises:
-        ValueError: Names the options, what they have to be and what to do.
-        FileNotFoundError: A file of class weights is not there.
+        ValueError: Names the options, the expected values and what to do.
+        FileNotFoundError: A file of class weights does not exist.
     """
     if not is_segmentor(cfg.model):
         return
@@ -82,25 +81,21 @@ def check_segmentor(cfg: Config, *splits: str) -> None:
 
 
 def is_segmentor(model: ConfigDict) -> bool:
-    """Whether a model is one of mmseg's segmentors for label maps, or ours."""
+    """Whether a model is one of mmseg's encoder-decoders, or ours."""
     return _bare(model) in SEGMENTORS
 
 
 def list_heads(model: ConfigDict) -> Iterator[Head]:
     """Decode and auxiliary heads; either may be a list."""
     for name in ('decode_head', 'auxiliary_head'):
-        options = model.get(name) or []
-        if isinstance(options, dict):
-            yield Head(f'model.{name}', options, _find_class(options))
-        else:
-            for i, one in enumerate(options):
-                yield Head(f'model.{name}.{i}', one, _find_class(one))
+        for key, options in with_keys(f'model.{name}', model.get(name)):
+            yield Head(key, options, _find_class(options))
 
 
 def find_classes(dataset: ConfigDict) -> list[str] | None:
-    """Names of the classes of a data set's config; None where it cannot be known.
+    """Class names of a data set's config; None if unknown.
 
-    Of wrappers those of the first set within.
+    For a wrapper, those of the first data set inside.
     """
     inner = dataset.get('dataset') or (dataset.get('datasets') or [None])[0]
     if inner:
@@ -145,34 +140,34 @@ def _check_outputs(head: Head) -> None:
         return
     if outputs not in (1, classes):
         raise ValueError(
-            f'{head.at}.out_channels={outputs}, but num_classes={classes}: expected as many, or 1 '
-            'for two classes'
+            f'{head.at}.out_channels={outputs}, but num_classes={classes}: expected the same '
+            'number, or 1 for two classes'
         )
     if outputs != 1:
         return
     if classes != 2:
         raise ValueError(
-            f'{head.at} has one output and num_classes={classes}: one output tells two classes '
-            f'apart, the background counted; {BINARY} has both recipes'
+            f'{head.at} has one output and num_classes={classes}, but one output distinguishes '
+            f'two classes, including the background; {BINARY} has both recipes'
         )
     for at, loss in head.losses:
         if _bare(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid'):
             raise ValueError(
                 f'{at} is a softmax over one output, which learns nothing: set use_sigmoid=True, '
-                f'or leave out_channels=1 out; {BINARY} has both recipes'
+                f'or remove out_channels=1; {BINARY} has both recipes'
             )
 
 
 def _check_maps(model: ConfigDict, heads: list[Head]) -> None:
-    """Whether each head asks for maps that a ViL, with a pyramid or without, gives."""
+    """Check that each head's inputs match the maps of a ViL, with or without a pyramid."""
     backbone, neck = model.backbone, model.get('neck')
     if _bare(backbone) != 'VisionLSTM' or (neck and _bare(neck) != 'Feature2Pyramid'):
         return
     out_type = backbone.get('out_type', 'featmap')
     if out_type != 'featmap':
         raise ValueError(
-            f'model.backbone.out_type={out_type!r} gives no maps, which a segmentor needs: leave '
-            'it out'
+            f'model.backbone.out_type={out_type!r} returns no maps, but a segmentor needs them: '
+            'remove it'
         )
     width, layers = read_arch(backbone.get('arch', 'tiny'))
     maps = len(read_out_indices(backbone.get('out_indices', -1), (layers + 1) // 2))
@@ -192,8 +187,8 @@ def _check_pyramid(neck: ConfigDict, width: int, maps: int, scales: int) -> None
         )
     if maps != scales:
         raise ValueError(
-            f'model.backbone.out_indices asks for {maps} maps, but model.neck makes {scales} '
-            'scales: one of each is needed'
+            f'model.backbone.out_indices names {maps} maps, but model.neck has {scales} scales: '
+            'the numbers must be equal'
         )
 
 
@@ -204,11 +199,11 @@ def _check_inputs(head: Head, width: int, maps: int) -> None:
     if channels and len(channels) != len(index):
         raise ValueError(
             f'{head.at}: in_channels has {len(channels)} entries, in_index {len(index)}: expected '
-            'one of each for a map'
+            'one of each per map'
         )
     if any(not -maps <= i < maps for i in index):
         raise ValueError(
-            f'{head.at}.in_index={index}, but the head is given {maps} maps, 0 to {maps - 1}: see '
+            f'{head.at}.in_index={index}, but the head gets {maps} maps, 0 to {maps - 1}: see '
             'model.backbone.out_indices'
         )
     if any(x != width for x in channels):
@@ -219,9 +214,9 @@ def _check_inputs(head: Head, width: int, maps: int) -> None:
 
 
 def _check_lone_images(cfg: Config, heads: list[Head]) -> None:
-    """A batch norm in training needs two values a channel; a map of one pixel gives one an image.
+    """Batch norm needs two values per channel, but a one-pixel map has one per image.
 
-    The batch is that of one process, unless ``sync_bn`` joins those of several.
+    The batch is that of one process, unless ``sync_bn`` joins several.
     """
     alone = cfg.get('launcher', 'none') == 'none'
     norms = ('BN', 'BN2d', 'SyncBN') if alone else ('BN', 'BN2d')
@@ -233,7 +228,7 @@ def _check_lone_images(cfg: Config, heads: list[Head]) -> None:
         scales = head.options.get('pool_scales', POOLED.get(kind)) if kind in POOLED else ()
         if 1 not in scales or norm not in norms:
             continue
-        needs = f'{head.at} has a batch norm over a map of one pixel, which needs two images'
+        needs = f'{head.at} has a batch norm over a one-pixel map, which needs two images'
         if loader.batch_size == 1:
             raise ValueError(
                 f'train_dataloader.batch_size=1, but {needs}: set batch_size=2 or, on several '
@@ -247,7 +242,7 @@ def _check_lone_images(cfg: Config, heads: list[Head]) -> None:
 
 
 def _ends_with_one(cfg: Config, loader: ConfigDict) -> bool:
-    """Whether a process gets, after the full batches of all images, one that is left over."""
+    """Whether the last batch has a single image."""
     if 'Infinite' in _bare(loader.get('sampler') or {}) or loader.get('drop_last'):
         return False
     with DefaultScope.overwrite_default_scope('mmseg'):
@@ -267,7 +262,7 @@ def _registered(registry: Registry, options: ConfigDict) -> object:
 
 
 def _bare(options: ConfigDict) -> str:
-    """The type's name without a scope; '' of lists, as necks may be."""
+    """The type's name without its scope; '' for a list, as some necks are."""
     kind = options.get('type') if isinstance(options, dict) else ''
     return getattr(kind, '__name__', str(kind)).split('.')[-1]
 

@@ -1,4 +1,4 @@
-"""Misspelt types and options of a config file, which building them would end on."""
+"""Find misspelt types and options of a config before anything is built."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import mmengine.registry
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import Registry
 
-from vil_mm.runs.option_names import classes_of_type, is_wrong, names_in
+from vil_mm.runs.option_names import find_names, is_wrong, resolve_type
 
 PLACES = (
     'model', 'train_dataloader', 'val_dataloader', 'test_dataloader', 'val_evaluator',
@@ -21,30 +21,29 @@ UNTYPED = (
     ['train_dataloader'], ['val_dataloader'], ['test_dataloader'], ['train_cfg'], ['val_cfg'],
     ['test_cfg'], ['optim_wrapper', 'clip_grad'],
 )  # fmt: skip
-OTHER_WORDS = ('Albu', 'Albumentations')  # what they hold has types of another package
-# Of names that are not known: they may be of a registry of the user's own, or an option may be for
-# what holds the dict.
+OTHER_WORDS = ('Albu', 'Albumentations')  # they hold types of another package
+# Similarity above which an unknown name counts as a typo: others may come from the user's own
+# registry, or belong to the object that holds the dict.
 ALIKE = 0.82
 
 
 def check_spelling(cfg: Config) -> None:
-    """Fail if a type that the config names does not exist, or does not take an option it is given.
+    """Fail if the config names a type or option that looks like a typo.
 
-    Only names that are all but another one are refused. What takes any option passes, and so do
-    scopes that are not imported.
+    Types that accept any option pass, and so do scopes that are not imported.
 
     Raises:
-        ValueError: Names the place, and the nearest name that there is.
+        ValueError: Names the key and the closest known name.
     """
     for place in PLACES:
         if cfg.get(place):
-            for path, node in _typed([place], cfg[place]):
+            for path, node in _find_checkable([place], cfg[place]):
                 _check_type(cfg, path, node)
                 _check_options(cfg, path, node)
 
 
-def _typed(path: list[str], node: object) -> Iterator[tuple[list[str], ConfigDict]]:
-    """Dicts whose keys may be known, with the keys that lead to them."""
+def _find_checkable(path: list[str], node: object) -> Iterator[tuple[list[str], ConfigDict]]:
+    """Dicts whose keys may be known, with their paths."""
     if isinstance(node, dict):
         if isinstance(node.get('type'), str) or path in UNTYPED:
             yield path, node
@@ -52,16 +51,16 @@ def _typed(path: list[str], node: object) -> Iterator[tuple[list[str], ConfigDic
     else:
         inner = enumerate(node) if isinstance(node, list | tuple) else ()
     for key, value in inner:
-        yield from _typed([*path, str(key)], value)
+        yield from _find_checkable([*path, str(key)], value)
 
 
 def _check_type(cfg: Config, path: list[str], node: ConfigDict) -> None:
     kind, scope = node.get('type'), node.get('_scope_') or cfg.get('default_scope') or 'mmengine'
     if not isinstance(kind, str) or '.' in kind or '/' in kind:
-        return  # of another package
-    if path[-1].endswith('_cfg') or classes_of_type(kind, scope):
-        return  # there is one, or a function has words of its own
-    known = _names(scope)
+        return  # from another package
+    if path[-1].endswith('_cfg') or resolve_type(kind, scope):
+        return  # it exists, or is for a function with its own names
+    known = _list_types(scope)
     close = difflib.get_close_matches(kind, known, 1, ALIKE)
     if close and kind not in known:
         raise ValueError(
@@ -70,8 +69,8 @@ def _check_type(cfg: Config, path: list[str], node: ConfigDict) -> None:
         )
 
 
-def _names(scope: str) -> set[str]:
-    """All that is registered in a scope and in mmengine's own; none if it is not imported."""
+def _list_types(scope: str) -> set[str]:
+    """All types registered in a scope and in mmengine; none if the scope is not imported."""
     roots = [x for x in vars(mmengine.registry).values() if isinstance(x, Registry)]
     children = [root.children[scope] for root in roots if scope in root.children]
     if scope != 'mmengine' and not children:
@@ -82,7 +81,7 @@ def _names(scope: str) -> set[str]:
 
 
 def _check_options(cfg: Config, path: list[str], node: ConfigDict) -> None:
-    names = names_in(cfg, path, node)
+    names = find_names(cfg, path, node)
     for key in node:
         close = difflib.get_close_matches(str(key), sorted(names.known), 1, ALIKE)
         if close and is_wrong(str(key), names):

@@ -1,11 +1,14 @@
-"""Options of validation and of the input that would end a run at its first use of them."""
+"""Check options of validation and normalisation that would otherwise fail late in a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from mmengine.config import Config, ConfigDict
 from mmengine.hooks import CheckpointHook
+
+from vil_mm.runs.nested import as_list
 
 IOU_METRICS = {
     'mIoU': ('mIoU', 'mAcc'),
@@ -15,16 +18,16 @@ IOU_METRICS = {
 
 
 def check_save_best(cfg: Config) -> None:
-    """Fail if the best checkpoint is chosen by a metric that validation does not give.
+    """Fail if ``save_best`` names a metric that validation does not compute.
 
-    Metrics of other packages than mmseg's ``IoUMetric`` and mmpretrain's ``Accuracy`` pass: their
-    names are not known before they are computed.
+    Only the names of mmseg's ``IoUMetric`` and mmpretrain's ``Accuracy`` are known beforehand;
+    other metrics pass.
 
     Raises:
-        ValueError: Names the metric and those that there are.
+        ValueError: Names the metric and the available ones.
     """
     hook = (cfg.get('default_hooks') or {}).get('checkpoint') or {}
-    given = _metrics(cfg.get('val_evaluator')) if cfg.get('val_cfg') else None
+    given = _list_metrics(cfg.get('val_evaluator')) if cfg.get('val_cfg') else None
     wanted = hook.get('save_best')
     if not wanted or given is None or hook.get('type') != 'CheckpointHook':
         return
@@ -36,33 +39,33 @@ def check_save_best(cfg: Config) -> None:
         )
     if hook.get('rule') not in (None, 'greater', 'less') and isinstance(hook.get('rule'), str):
         raise ValueError(
-            f'default_hooks.checkpoint.rule={hook.rule!r}: expected greater or less: which of two '
-            'values is the better'
+            f"default_hooks.checkpoint.rule={hook.rule!r}: expected 'greater' or 'less', whichever "
+            'is better'
         )
     missing = [name for name in wanted if name not in (*given, 'auto')]
     if missing:
         raise ValueError(
-            f'default_hooks.checkpoint.save_best={missing[0]!r}, but val_evaluator gives '
+            f'default_hooks.checkpoint.save_best={missing[0]!r}, but val_evaluator computes '
             f'{", ".join(given)}: name one of them, or add the metric to val_evaluator'
         )
     try:
         CheckpointHook(**{key: value for key, value in hook.items() if key != 'type'})
     except ValueError as error:
         raise ValueError(
-            f'default_hooks.checkpoint.save_best={hook.save_best!r}: whether more is better is not '
-            "known by this name; add default_hooks.checkpoint.rule='greater' (or 'less')"
+            f'default_hooks.checkpoint.save_best={hook.save_best!r}: mmengine cannot tell from the '
+            "name whether more is better; add default_hooks.checkpoint.rule='greater' (or 'less')"
         ) from error
 
 
 def check_windows(model: ConfigDict, tiled: bool) -> None:
-    """Fail on what mmseg would assert at the first validation of a segmentor.
+    """Fail early on window options that mmseg rejects at the first validation.
 
     Args:
-        model: Of the config.
-        tiled: Whether it has the mode of that name.
+        model: The config's model.
+        tiled: Whether the model supports ``mode='tiled'``.
 
     Raises:
-        ValueError: Names the option of ``model.test_cfg``, what it has to be and what to do.
+        ValueError: Names the option of ``model.test_cfg``, the expected value and what to do.
     """
     modes = ('whole', 'slide', *(['tiled'] if tiled else []))
     test_cfg = model.get('test_cfg') or {}
@@ -74,8 +77,8 @@ def check_windows(model: ConfigDict, tiled: bool) -> None:
     missing = [key for key in ('crop_size', 'stride') if key not in test_cfg]
     if mode != 'whole' and missing:
         raise ValueError(
-            f'model.test_cfg has mode={mode!r}, but no {" and ".join(missing)} of windows: give '
-            'crop_size and stride, or set model.test_cfg.mode=whole'
+            f'model.test_cfg has mode={mode!r}, but no {" and ".join(missing)}: set crop_size and '
+            'stride, or model.test_cfg.mode=whole'
         )
     if mode != 'whole':
         _check_sides(test_cfg)
@@ -93,12 +96,12 @@ def _check_sides(test_cfg: ConfigDict) -> None:
     if any(step > side for step, side in zip(test_cfg.stride, test_cfg.crop_size, strict=True)):
         raise ValueError(
             f'model.test_cfg.stride={test_cfg.stride} is larger than crop_size='
-            f'{test_cfg.crop_size}, which leaves pixels between the windows: make it smaller'
+            f'{test_cfg.crop_size}, which leaves gaps between the windows: make it smaller'
         )
 
 
 def check_normalisation(cfg: Config) -> None:
-    """Fail if mean and std do not have one number for each channel of the images.
+    """Fail unless mean and std have one number per image channel.
 
     Raises:
         ValueError: Names the lengths.
@@ -109,41 +112,34 @@ def check_normalisation(cfg: Config) -> None:
     channels = backbone.get('in_channels', 3 if backbone.get('type') == 'VisionLSTM' else None)
     if len(set(lengths.values()) - {1}) > 1:
         raise ValueError(
-            f'data_preprocessor has {lengths["mean"]} numbers of mean and {lengths["std"]} of std: '
-            'give as many of each'
+            f'data_preprocessor.mean has {lengths["mean"]} numbers, but std has '
+            f'{lengths["std"]}: give both as many'
         )
     for key, length in lengths.items():
         if channels is not None and length not in (0, 1, channels):
             raise ValueError(
                 f'data_preprocessor.{key} has {length} numbers, but model.backbone.in_channels='
-                f'{channels}: give one for each channel'
+                f'{channels}: give one number per channel'
             )
     if 0 in (preprocessor.get('std') or ()):
         raise ValueError('data_preprocessor.std contains 0, but images are divided by std')
 
 
-def _metrics(evaluator: ConfigDict | Sequence[ConfigDict] | None) -> list[str] | None:
-    """Names of all that an evaluator gives; None if a part of it is not known.
+def _list_metrics(evaluator: ConfigDict | Sequence[ConfigDict] | None) -> list[str] | None:
+    """Names of all values that an evaluator computes; None if some are unknown.
 
     Raises:
-        ValueError: An ``IoUMetric`` is asked for what it has not.
+        ValueError: An ``IoUMetric`` does not support a metric.
     """
-    if not evaluator:
-        return None
-    found = []
-    for metric in [evaluator] if isinstance(evaluator, dict) else evaluator:
-        names = _names(metric)
-        if names is None:
-            return None
-        found += names
-    return found
+    names = [_list_values(metric) for metric in as_list(evaluator)]
+    return [*chain(*names)] if names and None not in names else None
 
 
-def _names(metric: ConfigDict) -> list[str] | None:
+def _list_values(metric: ConfigDict) -> list[str] | None:
     kind, prefix = str(metric.get('type')).split('.')[-1], metric.get('prefix')
     if kind == 'IoUMetric' and not metric.get('format_only'):
         asked = metric.get('iou_metrics', ['mIoU'])
-        names = ['aAcc', *_iou_names([asked] if isinstance(asked, str) else asked)]
+        names = ['aAcc', *_list_iou_values([asked] if isinstance(asked, str) else asked)]
     elif kind in ('Accuracy', 'SubsetAccuracy') and 'thrs' not in metric:
         best, prefix = metric.get('topk', (1,)), prefix or 'accuracy'
         names = [f'top{k}' for k in ([best] if isinstance(best, int) else best)]
@@ -152,7 +148,7 @@ def _names(metric: ConfigDict) -> list[str] | None:
     return [f'{prefix}/{name}' if prefix else name for name in names]
 
 
-def _iou_names(asked: Sequence[str]) -> list[str]:
+def _list_iou_values(asked: Sequence[str]) -> list[str]:
     for name in asked:
         if name not in IOU_METRICS:
             raise ValueError(

@@ -11,7 +11,7 @@ from mmengine.config import Config
 from spoiling import ERRORS, RIGHT, WARNINGS, Fault
 
 from vil_mm.datasets import DatasetError
-from vil_mm.runs.data import check_samples, look_at_data
+from vil_mm.runs.data import check_samples, inspect_data
 
 
 def named(cases: list) -> list:
@@ -33,7 +33,7 @@ def test_right_sets_pass(root: Path, cfg: Config, change: Fault, capsys) -> None
     change(root, cfg)
     check_samples(cfg, 'train', 'val')
     assert capsys.readouterr().err == ''
-    assert not [r for r in look_at_data(cfg, 'train', 'val', whole=True) if r.groups]
+    assert not [r for r in inspect_data(cfg, 'train', 'val', whole=True) if r.groups]
 
 
 @pytest.mark.parametrize(('fault', 'words'), named(WARNINGS))

@@ -108,7 +108,7 @@ def test_out_and_show_dir(cfg, weights, tmp_path, monkeypatch):
 
 def test_out_without_a_metric_of_coco(cfg, weights, tmp_path):
     cfg.test_evaluator = dict(type='VOCMetric')
-    with pytest.raises(ValueError, match=r'out=.*: works with a CocoMetric'):
+    with pytest.raises(ValueError, match=r'out=.*: needs a CocoMetric'):
         prepare_testing(cfg, weights, out=str(tmp_path / 'boxes'))
 
 

@@ -1,4 +1,4 @@
-"""The tasks that a run can be of; each module answers the questions of :class:`Task`."""
+"""Tasks of a run; each module implements :class:`Task`."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from vil_mm.runs.tasks import classification, detection, segmentation
 
 
 class Task(Protocol):
-    """What a run asks the module of its task."""
+    """What a run needs from the module of its task."""
 
-    SCOPE: str  # of OpenMMLab's registries, where a config names none
+    SCOPE: str  # default scope in OpenMMLab's registries
 
     def prepare(self, cfg: Config, *splits: str) -> None:
-        """Settle what the task needs for some splits, in place, or fail if it cannot run here."""
+        """Adapt the config in place to the task, or fail if the task cannot run here."""
 
     def check(self, cfg: Config, *splits: str) -> None:
-        """Fail if options of a training contradict each other or the data."""
+        """Fail if training options contradict each other or the data."""
 
     def write_predictions(self, cfg: Config, folder: str) -> None:
-        """Let a test write its predictions, in place."""
+        """Make a test write its predictions to a folder."""
 
     def draw_predictions(
         self, cfg: Config, folder: str | None, *, show: bool = False, wait_time: float = 0.0
     ) -> None:
-        """Let a test draw its predictions, in place."""
+        """Make a test draw its predictions into a folder or a window."""
 
 
 def find_task(cfg: Config) -> Task:
-    """The task of a config: by its model, or by its scope where there is none."""
+    """The task of a config, by its model, or by its scope if there is no model."""
     scope, model = cfg.get('default_scope'), cfg.get('model') or {}
     if scope == detection.SCOPE:
         return detection
@@ -45,15 +45,15 @@ def find_task(cfg: Config) -> Task:
 
 
 def refuse_detection(cfg: Config) -> None:
-    """Fail if a config is for mmdetection, whether that is installed or not.
+    """Fail if a config is for mmdetection, installed or not.
 
     Raises:
-        ValueError: It is.
+        ValueError: The config is for mmdetection.
     """
     if find_task(cfg) is detection:
         raise ValueError(
-            f'{cfg.filename} is for detection, this tool is for segmentation and classification; '
-            'tools/test.py CONFIG CHECKPOINT --show-dir DIR draws what a detector finds'
+            f'{cfg.filename} is for detection, which is not supported here, only segmentation and '
+            'classification; tools/test.py can draw what a detector finds'
         )
 
 

@@ -1,4 +1,4 @@
-"""What runs of mmpretrain's classifiers need beyond those of every task."""
+"""Runs of mmpretrain's classifiers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from mmengine.config import Config, ConfigDict
 
 from vil_mm.layers import POOLINGS
 from vil_mm.models.backbones.options import read_arch
+from vil_mm.runs.nested import as_list
 from vil_mm.runs.tasks.drawing import use_picture_hook as draw_predictions
 
 __all__ = ['SCOPE', 'check', 'draw_predictions', 'prepare', 'write_predictions']
@@ -16,14 +17,14 @@ SCOPE = 'mmpretrain'
 
 
 def prepare(cfg: Config, *splits: str) -> None:
-    """There is nothing to settle."""
+    """Classifiers need no preparation."""
 
 
 def check(cfg: Config, *splits: str) -> None:
-    """Fail if options of a ViL classifier that stand in several places do not agree.
+    """Fail if options of a ViL classifier contradict each other.
 
     Raises:
-        ValueError: Names both places.
+        ValueError: Names both options.
     """
     model = cfg.model
     if model.get('type') == 'ImageClassifier' and model.backbone.get('type') == 'VisionLSTM':
@@ -37,8 +38,8 @@ def _check_width(backbone: ConfigDict, head: ConfigDict) -> None:
     arch, out_type = backbone.get('arch', 'tiny'), backbone.get('out_type', 'featmap')
     if out_type not in POOLINGS:
         raise ValueError(
-            f'model.backbone.out_type={out_type!r} does not pool, which a LinearClsHead needs; '
-            f'choose one of {", ".join(POOLINGS)}'
+            f'model.backbone.out_type={out_type!r} does not pool, but a LinearClsHead needs a '
+            f'pooled vector; choose one of {", ".join(POOLINGS)}'
         )
     width = POOLINGS[out_type] * read_arch(arch)[0]
     if head.in_channels != width:
@@ -53,7 +54,7 @@ def _check_mixing(cfg: Config) -> None:
     if wanted != given:
         raise ValueError(
             f'model.head.num_classes={wanted}, but data_preprocessor.num_classes={given}: '
-            'mixed targets are vectors of that length, so both must be equal'
+            'mixed labels are vectors of that length, so both must be equal'
         )
     batch_size = (cfg.get('train_dataloader') or {}).get('batch_size', 2)
     if batch_size % 2 and 'Reversed' in str(cfg.model.train_cfg.augments):
@@ -64,7 +65,6 @@ def _check_mixing(cfg: Config) -> None:
 
 
 def write_predictions(cfg: Config, folder: str) -> None:
-    """Let a test write ``predictions.pkl``, mmpretrain's list of predicted samples, in place."""
+    """Make a test write ``predictions.pkl``, mmpretrain's list of predicted samples."""
     dump = {'type': 'DumpResults', 'out_file_path': str(Path(folder, 'predictions.pkl'))}
-    evaluator = cfg.test_evaluator
-    cfg.test_evaluator = [*([evaluator] if isinstance(evaluator, dict) else evaluator), dump]
+    cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]

@@ -1,4 +1,4 @@
-"""What runs of mmdetection's detectors need beyond those of every task."""
+"""Runs of mmdetection's detectors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from mmengine.config import Config
 
 from vil_mm.errors import ArgumentError
+from vil_mm.runs.nested import as_list
 from vil_mm.runs.tasks.drawing import use_picture_hook as draw_predictions
 
 __all__ = [
@@ -20,7 +21,7 @@ DETECTION_PAGE = 'docs/other_tasks.md'
 
 
 def prepare(cfg: Config, *splits: str) -> None:
-    """Fail without mmdetection; let metrics read the annotations of the data they judge, in place.
+    """Check that mmdetection is installed; point metrics at their data's annotations, in place.
 
     Raises:
         ValueError: A package is missing.
@@ -30,14 +31,14 @@ def prepare(cfg: Config, *splits: str) -> None:
 
 
 def check(cfg: Config, *splits: str) -> None:
-    """There is nothing to check."""
+    """Detectors have no further checks."""
 
 
 def check_detection(cfg: Config) -> None:
     """Fail if mmdetection or mmcv's compiled operators, which all its models use, are missing.
 
     Raises:
-        ValueError: Says which and how to install it.
+        ValueError: Names the package and how to install it.
     """
     for module, cure in (
         ('mmcv.ops', 'an mmcv with compiled operators (the default install has none)'),
@@ -48,39 +49,38 @@ def check_detection(cfg: Config) -> None:
         except ImportError as error:
             raise ValueError(
                 f'this config is for mmdetection, but {module} cannot be imported ({error}): '
-                f'install {cure}; {DETECTION_PAGE} tells how'
+                f'install {cure}; see {DETECTION_PAGE}'
             ) from error
 
 
 def use_own_annotations(cfg: Config, *splits: str) -> None:
-    """Let COCO metrics read the annotation file of the data that they judge, in place.
+    """Make COCO metrics read the annotation file of the data they evaluate, in place.
 
-    A config names that file twice, so that the metric would go on reading the old one when
-    ``dataset.data_root`` or ``ann_file`` is overridden.
+    A config names that file twice: the metric would keep the old one if ``dataset.data_root`` or
+    ``ann_file`` is overridden.
     """
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         dataset = loader.dataset if loader else {}
-        for metric in coco_metrics(cfg.get(f'{split}_evaluator')) if 'ann_file' in dataset else ():
-            metric.ann_file = str(Path(dataset.get('data_root') or '', dataset.ann_file))
+        if 'ann_file' in dataset:
+            for metric in find_coco_metrics(cfg.get(f'{split}_evaluator')):
+                metric.ann_file = str(Path(dataset.get('data_root') or '', dataset.ann_file))
 
 
 def write_predictions(cfg: Config, folder: str) -> None:
-    """Let a test write ``predictions.bbox.json`` and ``predictions.segm.json``, in place.
+    """Make a test write ``predictions.bbox.json`` and, with masks, ``predictions.segm.json``.
 
-    The second where there are masks. They are COCO's lists of results, boxes as (x, y, width,
-    height) in pixels of the image.
+    Both hold lists of results in COCO's format, with boxes (x, y, width, height) in pixels.
 
     Raises:
-        ValueError: No metric of the test is a ``CocoMetric``.
+        ValueError: The test has no ``CocoMetric``.
     """
-    metrics = coco_metrics(cfg.test_evaluator)
+    metrics = find_coco_metrics(cfg.test_evaluator)
     if not metrics:
-        raise ArgumentError('works with a CocoMetric as test_evaluator of a detector', out=folder)
+        raise ArgumentError('needs a CocoMetric in test_evaluator of a detector', out=folder)
     metrics[0].outfile_prefix = str(Path(folder, 'predictions'))
 
 
-def coco_metrics(evaluator: dict | list[dict] | None) -> list[dict]:
-    """Those of an evaluator's metrics that read COCO's annotation files."""
-    metrics = [evaluator] if isinstance(evaluator, dict) else evaluator or []
-    return [metric for metric in metrics if metric['type'] in ('CocoMetric', 'mmdet.CocoMetric')]
+def find_coco_metrics(evaluator: dict | list[dict] | None) -> list[dict]:
+    """The metrics of an evaluator that read COCO annotation files."""
+    return [x for x in as_list(evaluator) if x['type'] in ('CocoMetric', 'mmdet.CocoMetric')]

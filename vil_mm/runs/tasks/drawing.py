@@ -1,4 +1,4 @@
-"""The hook that draws predictions, of every task."""
+"""Drawing predictions, for every task."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ def use_picture_hook(
     """Replace the config's visualization hook by a ``PictureHook``.
 
     Args:
-        cfg: The config, changed in place; ``score_thr`` of its own hook is kept.
-        folder: Gets the pictures; None to write none.
-        show: Open a window for each picture.
-        wait_time: Seconds for which each is shown.
+        cfg: The config, changed in place; its hook's ``score_thr`` is kept.
+        folder: Folder for the pictures; None to write none.
+        show: Show each picture in a window.
+        wait_time: Seconds to show each picture.
 
     Raises:
-        ValueError: Windows are asked for where none can be opened.
+        ValueError: There is no display to open windows on.
     """
     if show and pyplot.get_backend().lower() == 'agg':
-        raise ArgumentError('there is no display, which it needs: write files instead', show=True)
+        raise ArgumentError('no display is available: write files instead', show=True)
     hooks = cfg.setdefault('default_hooks', ConfigDict())
     options = {'out_dir': folder, 'show': show, 'wait_time': wait_time}
     if 'score_thr' in hooks.get('visualization', {}):

@@ -1,4 +1,4 @@
-"""What runs of mmsegmentation's segmentors need beyond those of every task."""
+"""Runs of mmsegmentation's segmentors."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ SCOPE = 'mmseg'
 
 
 def prepare(cfg: Config, *splits: str) -> None:
-    """There is nothing to settle."""
+    """Segmentors need no preparation."""
 
 
 def write_predictions(cfg: Config, folder: str) -> None:
-    """Let a test write label maps (PNG), in place.
+    """Make a test write label maps (PNG).
 
     Raises:
         ValueError: The config has several evaluators.
     """
     if not isinstance(cfg.test_evaluator, dict):
-        raise ArgumentError('works with one test_evaluator, not with a list of them', out=folder)
+        raise ArgumentError('needs a single test_evaluator, not a list', out=folder)
     cfg.test_evaluator.update(output_dir=folder, keep_results=True)
