@@ -91,7 +91,7 @@ def test_unknown_weights_are_logged(model, state, caplog):
 
 @pytest.mark.parametrize('prefix', ['backbone.', ''])
 def test_nothing_matches(model, prefix):
-    with pytest.raises(ValueError, match=r'the model does not know 1 weights:\s+other'):
+    with pytest.raises(ValueError, match=r'unknown to the model: 1 weights:\s+other'):
         check(model, dict(other=torch.ones(1)), prefix)
     with pytest.raises(ValueError, match='lacks'):
         check(Bare(), dict(other=torch.ones(1)), prefix)
@@ -141,7 +141,7 @@ def test_another_backbone_is_described_in_the_first_line(model, options, words):
         check(model, other)
     first, *lists = str(error.value).splitlines()
     assert re.search(rf'^some/file\.pth does not fit the model: the file .*{words}', first)
-    assert lists[0].startswith('the checkpoint lacks, or has in another shape, ')
+    assert lists[0].startswith('missing in the checkpoint, or of another shape: ')
 
 
 @pytest.mark.parametrize('layout', ['raw', 'inference'])

@@ -1,4 +1,4 @@
-"""Every fault of a data set is named before the run: file, value and cure."""
+"""Every fault of a data set is named before the run: file, value and fix."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_right_sets_pass(root: Path, cfg: Config, change: Fault, capsys) -> None
 WARNINGS = [
     (some_capital_suffixes, r'images/train/train0\.JPG is not read \(and 1 more\): img_suffix='),
     (jpeg_beside_jpg, r'^warning: val data: .*val0\.jpeg is not read: '),
-    (upside_down_photos, r'train0\.jpg is turned by its EXIF tag \(3\).*browse_dataset'),
+    (upside_down_photos, r'train0\.jpg is rotated by its EXIF tag \(3\).*browse_dataset'),
     (deep_masks_of_small_values, r'train0\.png is a mask of 16 bits, whose values fit into 8'),
     (
         black_masks_in_val,
@@ -179,10 +179,10 @@ WARNINGS = [
     ),
     (one_ignored_mask, r'train0\.png has no pixel of any class, only 255: '),
     (third_class, r"class 'rust' never occurs in the 6 masks read of .*, whose values are 0, 1: "),
-    (listed_with('train0\ntrain1\ntrain0\n'), r"line 3: 'train0' stands in line 1, too"),
+    (listed_with('train0\ntrain1\ntrain0\n'), r"line 3: 'train0' is also on line 1"),
     (deep_images, r"train0\.png has more than 8 bits .*color_type='unchanged'"),
-    (same_images, r'^warning: val data: 6 of 6 images are in the train data, too: .*train0\.jpg'),
-    (copied_images, r'^warning: val data: 1 of 4 images are in the train data, too: .*val/train0'),
+    (same_images, r'^warning: val data: 6 of 6 images are also in the train data: .*train0\.jpg'),
+    (copied_images, r'^warning: val data: 1 of 4 images are also in the train data: .*val/train0'),
 ]
 
 
