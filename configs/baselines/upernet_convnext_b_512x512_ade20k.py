@@ -23,5 +23,5 @@ model = dict(
     decode_head=dict(in_channels=[128, 256, 512, 1024]),
     auxiliary_head=dict(in_channels=512),
 )
-# there is no position embedding to spare
+# there is no position embedding to exempt
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True)))

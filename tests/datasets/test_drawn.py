@@ -81,7 +81,7 @@ def test_longer_set_begins_with_the_shorter(root, tmp_path):
 def test_drawn_once(root, capfd):
     before = contents(root)
     assert draw_dataset(root, **SIZES) is False
-    assert 'there already' in capfd.readouterr().out
+    assert 'already exists' in capfd.readouterr().out
     assert contents(root) == before
 
 

@@ -32,7 +32,9 @@ def check_shapes(state: Mapping[str, Tensor], description: Description, source: 
     """
     numbers = [x for x in state.values() if x.layout == torch.strided and x.is_floating_point()]
     if len(numbers) < len(state):
-        raise CheckpointError(f'{source} is no ViL: weights are not plain floating-point tensors')
+        raise CheckpointError(
+            f'{source} is not a ViL: weights are not plain floating-point tensors'
+        )
     if reason := _impossible_reason(description):
         raise CheckpointError(f'{source} holds a ViL that cannot be built: {reason}')
     expected = list_shapes(description)
@@ -40,7 +42,7 @@ def check_shapes(state: Mapping[str, Tensor], description: Description, source: 
     if wrong:
         key, more = wrong[0], f' (and {len(wrong) - 1} more differ)' if wrong[1:] else ''
         raise CheckpointError(
-            f'{source} is damaged or no ViL: {key} has the shape {tuple(state[key].shape)}, but '
+            f'{source} is damaged or not a ViL: {key} has the shape {tuple(state[key].shape)}, but '
             f'{description} needs {expected[key]}{more}'
         )
 

@@ -102,7 +102,7 @@ def draw_dataset(
     root, counts = Path(root).resolve(), (num_train, num_val)
     meta = dict(drawing=DRAWING, counts=list(counts), size_range=list(size_range), seed=seed)
     if _is_there(root, meta):
-        print_log(f'{root}: this data set is there already, nothing to draw')
+        print_log(f'{root}: this data set already exists, nothing to draw')
         return False
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f'.{root.name}.') as folder:
@@ -121,7 +121,7 @@ def _is_there(root: Path, meta: dict) -> bool:
         return False
     advice = 'name another folder, or remove this one yourself if nothing in it is needed'
     if not (root / 'meta.json').is_file():
-        raise FileExistsError(f'{root} holds files that are no drawn data set: {advice}')
+        raise FileExistsError(f'{root} holds files other than a drawn data set: {advice}')
     found = json.loads((root / 'meta.json').read_text())
     if found != meta:
         raise FileExistsError(f'{root} holds a data set drawn with {found}, not {meta}: {advice}')

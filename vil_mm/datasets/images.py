@@ -27,7 +27,7 @@ def list_images(source: str | Path) -> list[Path]:
     if not found:
         raise ValueError(
             f'no image in {source}: expected files with one of the endings '
-            f'{", ".join(IMAGE_SUFFIXES)} right in the folder'
+            f'{", ".join(IMAGE_SUFFIXES)} directly in the folder'
         )
     return found
 

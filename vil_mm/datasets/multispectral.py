@@ -131,7 +131,7 @@ def _bands_last(axes: str, image: np.ndarray, path: str) -> np.ndarray:
     others = [i for i, axis in enumerate(axes) if axis not in 'YX' and image.shape[i] > 1]
     if 'Y' not in axes or 'X' not in axes or len(others) > 1:
         sizes = ', '.join(f'{axis}={n}' for axis, n in zip(axes, image.shape, strict=True))
-        raise ValueError(f'{path} holds no single image: its axes are {sizes}')
+        raise ValueError(f'{path} does not hold a single image: its axes are {sizes}')
     order = [axes.index('Y'), axes.index('X'), *others]
     rest = [i for i in range(image.ndim) if i not in order]
     image = image.transpose(*order, *rest)

@@ -57,7 +57,9 @@ class ImageReader:
             if 'Load' in name and 'Annotation' not in name:
                 self.loader: BaseTransform = transform
                 return
-        raise ValueError('the pipeline has no transform that loads images, as LoadImageFromFile')
+        raise ValueError(
+            'the pipeline has no transform that loads images, such as LoadImageFromFile'
+        )
 
     @property
     def channels(self) -> int | None:

@@ -17,7 +17,7 @@ def find_kind(model: nn.Module) -> str:
         return 'detector'
     if hasattr(model, 'head') and hasattr(model, 'backbone'):
         return 'classifier'
-    raise ValueError(f'{type(model).__name__} is no segmentor, classifier or detector')
+    raise ValueError(f'{type(model).__name__} is not a segmentor, classifier or detector')
 
 
 def count_channels(model: nn.Module) -> int:

@@ -122,7 +122,7 @@ def _steps(dataset: BaseDataset, index: int, seed: int) -> dict[str, Step]:
                 steps[f'{len(steps) + 1} {type(transform).__name__}'] = after
         if data is not None and steps:
             return steps
-    raise ValueError(f'the pipeline refuses image {index} or loads none')
+    raise ValueError(f'the pipeline rejects image {index} or loads none')
 
 
 def _step(data: dict) -> Step | None:

@@ -144,7 +144,7 @@ def _read(path: Path) -> list[dict]:
             return predictions
     except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, TypeError):
         pass
-    raise ValueError(f'{path} holds no predictions of a classifier, as tools/test.py --out writes')
+    raise ValueError(f"{path} holds no classifier's predictions written by tools/test.py --out")
 
 
 def normalise(matrix: np.ndarray) -> np.ndarray:

@@ -300,6 +300,6 @@ def _two_patches(x: Tensor) -> Tensor:
 def _check_sequence(version: int, traversal: str) -> None:
     if version != 1 or not TRAVERSALS[traversal].by_rows_only:
         raise OptionError(
-            "VisionLSTM: out_type='middle_cls' makes the tokens a sequence that is no grid; it "
+            "VisionLSTM: out_type='middle_cls' makes the tokens a sequence, not a grid; it "
             f'needs version=1 and scans by rows, got version={version}, traversal={traversal!r}'
         )
