@@ -92,7 +92,7 @@ def test_refuses_another_set(root):
 
 def test_refuses_foreign_files(tmp_path):
     (tmp_path / 'thesis.txt').write_text('three years')
-    with pytest.raises(FileExistsError, match='no drawn data set'):
+    with pytest.raises(FileExistsError, match='other than a drawn data set'):
         draw_dataset(tmp_path, **SIZES)
     assert contents(tmp_path) == {'thesis.txt': b'three years'}
 

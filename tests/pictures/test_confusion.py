@@ -84,7 +84,7 @@ def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
         count_confusion(cfg, wild)
     for content in (b'no pickle', pickle.dumps([{'pred_label': 1}]), pickle.dumps(3)):
         (tmp_path / 'bad.pkl').write_bytes(content)
-        with pytest.raises(ValueError, match='holds no predictions of a classifier'):
+        with pytest.raises(ValueError, match="holds no classifier's predictions"):
             count_confusion(cfg, tmp_path / 'bad.pkl')
 
 
@@ -100,7 +100,7 @@ def test_picture_grows_with_the_classes(tmp_path, classes, least) -> None:
 
 
 def test_unknown_colour_map(tmp_path) -> None:
-    with pytest.raises(ValueError, match='no colour map'):
+    with pytest.raises(ValueError, match='not a colour map'):
         plot_confusion(MATRIX, ['a', 'b', 'c'], tmp_path / 'm.png', title='run', cmap='muddy')
 
 
