@@ -85,7 +85,7 @@ ERRORS = [
     (missing_mask, r'^train data: no mask .*train2\.png of .*train2\.jpg: add the mask'),
     (missing_mask_in_val, r'^val data: no mask .*val0\.png of .*val0\.jpg \(and 1 more\): add'),
     (masks_named_otherwise, r"no mask .* \(and 5 more\): set seg_map_suffix='_mask\.png'.* 6 of 6"),
-    (masks_of_another_name, r'needs the same name as its image .* are mask_train0\.png, .*: rename'),
+    (masks_of_another_name, r'the same name as its image .* are mask_train0\.png, .*: rename'),
     (capital_masks, r"set seg_map_suffix='\.PNG', which fits 6 of 6"),
     (no_mask_folder, r'set data_prefix\.seg_map_path'),
     (smaller_masks, r'train0\.png is 48x36, its image .*0\.jpg 96x72 \(and 5 more\): save'),
