@@ -1,7 +1,7 @@
 # UperNet on ViL-T, ADE20K, 512x512, 11M parameters.
 # Vision-LSTM (Alkin et al., ICLR 2025), from ImageNet weights fine-tuned at 224: mIoU 41.2
 # single-scale, 43.1 multi-scale. The published run is one GPU with all 16 images and --amp, float16
-# with loss scaling; `--amp bfloat16` needs no scaling, and without --amp all is float32.
+# with loss scaling; `--amp bfloat16` needs no scaling; without --amp everything is float32.
 #
 #   python tools/train.py configs/upernet_vil_t_512x512_ade20k.py --amp
 #   python tools/test.py configs/upernet_vil_t_512x512_ade20k.py CHECKPOINT [--tta]

@@ -35,7 +35,7 @@ ONLY_FROM_CODE = (
     'not a state dict of VisionLSTM: left over',
     f"layout {HOLE} is not known; choose 'raw' or",
     'size_range must be (smallest, largest)',
-    f'{HOLE}.get_layer_depth tells {HOLE} as numbers of levels',
+    f'{HOLE}.get_layer_depth returns different numbers of levels',
     'cummax over axis',
     f'part {HOLE} is unknown; choose one of',  # tools/export.py has choices
     'the model is in training mode: call model.eval() first',

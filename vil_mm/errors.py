@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class ArgumentError(ValueError):
     """An argument has an unusable value.
@@ -32,6 +34,13 @@ class ArgumentError(ValueError):
 def first_line(error: Exception) -> str:
     """The first line of an error's message, or its class if it has no message."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def shorten(names: Iterable[str], most: int = 8) -> str:
+    """The first names in alphabetical order, and how many more there are, for a message."""
+    names = sorted(names)
+    rest = f' and {len(names) - most} more' if len(names) > most else ''
+    return ', '.join(names[:most]) + rest if names else 'nothing'
 
 
 def named_line(error: Exception) -> str:

@@ -20,14 +20,14 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type='SeedIterationHook'),
-    dict(type='BatchSizeHook'),  # warns when another number of GPUs changes the recipe
-    dict(type='RequireWeightsHook'),  # a checkpoint that does not fit stops the run
+    dict(type='BatchSizeHook'),  # warns if the number of GPUs changes the batch size
+    dict(type='RequireWeightsHook'),  # stops the run if a checkpoint does not match
 ]
 
 vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='SegPanelVisualizer', vis_backends=vis_backends, name='visualizer')
 log_processor = dict(type='ThroughputLogProcessor', by_epoch=False)
-log_to = []  # beside files: 'tensorboard', 'wandb' or both; of tools/train.py
+log_to = []  # besides files: 'tensorboard', 'wandb' or both; read by tools/train.py
 log_level = 'INFO'
 load_from = None
 resume = False

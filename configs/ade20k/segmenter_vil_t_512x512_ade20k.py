@@ -1,5 +1,5 @@
 # Segmenter's mask transformer (Strudel et al., ICCV 2021) on ViL-T, ADE20K, 512x512: two layers of
-# attention over the normed tokens of the last block and one embedding a class; no pyramid. Recipe
+# attention over the normed tokens of the last block and one embedding per class; no pyramid. Recipe
 # of upernet_vil_t_512x512_ade20k.py. No such run has been made or published: no score is known.
 #
 #   python tools/train.py configs/ade20k/segmenter_vil_t_512x512_ade20k.py --amp bfloat16

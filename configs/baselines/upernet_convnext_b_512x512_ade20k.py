@@ -1,6 +1,6 @@
 # UperNet on ConvNeXt-B, ADE20K, 512x512: recipe, heads, data and evaluation of
 # upernet_vil_b_512x512_ade20k.py with another backbone, so that the two compare like with like;
-# docs/peers.md tells what was published under which recipe and where the initial weights come from.
+# docs/peers.md lists published scores with their recipes, and sources of the initial weights.
 #
 #   python tools/train.py configs/baselines/upernet_convnext_b_512x512_ade20k.py --amp
 _base_ = '../upernet_vil_b_512x512_ade20k.py'
@@ -23,5 +23,5 @@ model = dict(
     decode_head=dict(in_channels=[128, 256, 512, 1024]),
     auxiliary_head=dict(in_channels=512),
 )
-# there is no position embedding to spare
+# there is no position embedding to exempt
 optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(_delete_=True)))

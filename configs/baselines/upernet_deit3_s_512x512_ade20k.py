@@ -1,6 +1,6 @@
 # UperNet on DeiT-III-S, ADE20K, 512x512: recipe, heads, data and evaluation of
 # upernet_vil_s_512x512_ade20k.py with another backbone, so that the two compare like with like;
-# docs/peers.md tells what was published under which recipe and where the initial weights come from.
+# docs/peers.md lists published scores with their recipes, and sources of the initial weights.
 #
 #   python tools/train.py configs/baselines/upernet_deit3_s_512x512_ade20k.py --amp
 _base_ = '../upernet_vil_s_512x512_ade20k.py'

@@ -1,6 +1,6 @@
 # ViL-T (version 1), training on ImageNet-1K at 224 px: 800 epochs, 8 GPUs x 256 images.
 # Vision-LSTM (Alkin et al., arXiv:2406.04303v1), ImageNet-1K table: top-1 77.3. Its appendix gives
-# 5.0 A100-hours an epoch.
+# 5.0 A100-hours per epoch.
 #
 #   torchrun --nproc-per-node 8 tools/train.py configs/imagenet_v1/vil_v1_t_in1k_224_e800.py \
 #       --launcher pytorch

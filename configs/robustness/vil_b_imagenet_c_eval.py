@@ -1,6 +1,6 @@
 # ViL-B (version 2) on ImageNet-C, mean top-1 over 19 corruptions of the validation images at 5
 # strengths.
-# Vision-LSTM (Alkin et al., ICLR 2025) evaluates it so; its figures were not at hand.
+# Vision-LSTM (Alkin et al., ICLR 2025) has scores for this; they were not available here.
 #
 #   python tools/convert_checkpoint.py vil2_base16_e400_in1k.th \
 #       checkpoints/vil2_base16_e400_in1k.pth

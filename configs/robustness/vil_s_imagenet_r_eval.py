@@ -1,6 +1,6 @@
 # ViL-S (version 2) on ImageNet-R, paintings, toys and other renditions: top-1 among the 200 classes
 # of the set.
-# Vision-LSTM (Alkin et al., ICLR 2025) evaluates it so; its figures were not at hand.
+# Vision-LSTM (Alkin et al., ICLR 2025) has scores for this; they were not available here.
 #
 #   python tools/convert_checkpoint.py vil2_small16_e400_in1k.th \
 #       checkpoints/vil2_small16_e400_in1k.pth

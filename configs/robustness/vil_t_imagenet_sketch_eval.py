@@ -1,5 +1,5 @@
 # ViL-T (version 2) on ImageNet-Sketch, drawings: top-1 among all 1000 classes.
-# Vision-LSTM (Alkin et al., ICLR 2025) evaluates it so; its figures were not at hand.
+# Vision-LSTM (Alkin et al., ICLR 2025) has scores for this; they were not available here.
 #
 #   python tools/convert_checkpoint.py vil2_tiny16_e800_in1k.th \
 #       checkpoints/vil2_tiny16_e800_in1k.pth

@@ -1,6 +1,6 @@
 # upernet_vil_b_512x512_ade20k.py under DeepSpeed's ZeRO, stage 2: gradients and moments split over
 # the GPUs, bfloat16; docs/distributed.md. Needs `pip install deepspeed`.
-# batch_size is that of one GPU: all together have to have 16, or the learning rate is another.
+# batch_size is per GPU: the total must be 16, or the learning rate needs to change.
 #
 #   tools/dist_train.sh configs/strategies/upernet_vil_b_512x512_ade20k_deepspeed.py 8 \
 #       --cfg-options train_dataloader.batch_size=2

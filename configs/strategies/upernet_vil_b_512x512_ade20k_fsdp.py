@@ -1,6 +1,6 @@
 # upernet_vil_b_512x512_ade20k.py with its parameters, gradients and moments split over the GPUs
 # (FSDP), each block gathered when it runs; docs/distributed.md.
-# batch_size is that of one GPU: all together have to have 16, or the learning rate is another.
+# batch_size is per GPU: the total must be 16, or the learning rate needs to change.
 #
 #   tools/dist_train.sh configs/strategies/upernet_vil_b_512x512_ade20k_fsdp.py 8 \
 #       --cfg-options train_dataloader.batch_size=2

@@ -1,5 +1,5 @@
 # ViL-S (version 2), fine-tuning on one data set of VTAB-1K at 224 px: 50 epochs of 1000 images.
-# docs/classification.md has the whole procedure, 5 learning rates and 5 seeds a data set.
+# docs/classification.md has the whole procedure, 5 learning rates and 5 seeds per data set.
 # Vision-LSTM (Alkin et al., ICLR 2025), VTAB-1K table: mean over the 19 data sets 70.0 (natural
 # 75.3, specialised 84.3, structured 58.3).
 #

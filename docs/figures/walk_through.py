@@ -30,7 +30,7 @@ image_file = next((folder / 'drawn' / 'images' / 'validation').iterdir())
 image = mmcv.imread(image_file)
 print('image', image.shape)
 
-# 2. the model, by its name in the zoo, and the batch that its test pipeline makes of the image
+# 2. the model, by its name in the zoo, and the batch from its test pipeline
 inferencer = SegInferencer('upernet_vil_t_drawn', checkpoint, device='cpu')
 model = inferencer.model
 data = inferencer.collate_fn([inferencer.pipeline(image)])
@@ -42,7 +42,7 @@ with torch.no_grad():
     tokens = model.backbone.patch_embed(batch)
     print('grid of tokens', tuple(tokens.shape))
 
-    # 4. the blocks, in turn from the top left and from the bottom right; four of them are tapped
+    # 4. the blocks, in turn from the top left and from the bottom right; four of them are taps
     taps = model.backbone(batch)
     for block, tap in zip(model.backbone.out_indices, taps, strict=True):
         print(f'map after block {block + 1}', tuple(tap.shape))
@@ -51,7 +51,7 @@ with torch.no_grad():
     pyramid = model.neck(taps)
     print('pyramid', *(tuple(level.shape) for level in pyramid))
 
-    # 6. UperNet's head: one logit a class and pixel of the finest level
+    # 6. UperNet's head: one logit per class and pixel of the finest level
     logits = model.decode_head(pyramid)
     print('logits', tuple(logits.shape))
 
@@ -59,7 +59,7 @@ with torch.no_grad():
 labels = inferencer(str(image_file))['predictions']
 print('labels', labels.shape, 'classes', np.unique(labels).tolist())
 
-# 8. a picture of it all; of a map: its first three principal components as red, green and blue
+# 8. a picture of all steps; colours of maps are their first three principal components
 figure = Figure(figsize=(15, 3.2), layout='constrained')
 FigureCanvasAgg(figure)
 axes = figure.subplots(1, 5)

@@ -375,7 +375,7 @@ def test_equal_channels_are_embedded_as_before(tmp_path, source, channels: int) 
 
 def test_channels_are_adapted_only_where_that_is_asked_for(tmp_path, source) -> None:
     torch.save(source.state_dict(), tmp_path / 'x.pth')
-    with pytest.raises(CheckpointError, match=r'fit 4 channels add adapt_channels=True to init_c'):
+    with pytest.raises(CheckpointError, match=r'to 4 channels add adapt_channels=True to init_c'):
         adapted(tmp_path, 4, {})
     torch.save(build(in_channels=4).state_dict(), tmp_path / 'x.pth')
     with pytest.raises(CheckpointError, match='is for images of 4 channels: adapt_channels=True'):

@@ -46,5 +46,5 @@ def test_shapes_of_every_design(options: dict) -> None:
 def test_a_size_that_no_backbone_has() -> None:
     description = describe(classifier(arch=dict(embed_dims=16, num_layers=4)).state_dict())
     odd = type(description)(**{**vars(description), 'embed_dims': 18})
-    with pytest.raises(CheckpointError, match='holds no ViL that can be built: 18 channels'):
+    with pytest.raises(CheckpointError, match='holds a ViL that cannot be built: 18 channels'):
         check_shapes({'x': torch.zeros(1)}, odd, 'file.pth')

@@ -81,7 +81,7 @@ def test_longer_set_begins_with_the_shorter(root, tmp_path):
 def test_drawn_once(root, capfd):
     before = contents(root)
     assert draw_dataset(root, **SIZES) is False
-    assert 'there already' in capfd.readouterr().out
+    assert 'already exists' in capfd.readouterr().out
     assert contents(root) == before
 
 
@@ -92,7 +92,7 @@ def test_refuses_another_set(root):
 
 def test_refuses_foreign_files(tmp_path):
     (tmp_path / 'thesis.txt').write_text('three years')
-    with pytest.raises(FileExistsError, match='no drawn data set'):
+    with pytest.raises(FileExistsError, match='other than a drawn data set'):
         draw_dataset(tmp_path, **SIZES)
     assert contents(tmp_path) == {'thesis.txt': b'three years'}
 

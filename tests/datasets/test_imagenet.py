@@ -110,7 +110,7 @@ def test_missing_classes_are_named_where_all_have_to_be_there(tmp_path):
 
 def test_other_folders_are_refused_by_name(tmp_path):
     make(tmp_path, [*KNOWN, 'tench', 'n99999999'])
-    with pytest.raises(DatasetError, match='no classes of ImageNet-1K: n99999999, tench;'):
+    with pytest.raises(DatasetError, match='not classes of ImageNet-1K: n99999999, tench;'):
         ImageNetFolders(data_root=str(tmp_path))
 
 

@@ -87,7 +87,9 @@ def test_values_that_are_not_finite(tmp_path) -> None:
 def test_a_stack_of_images_is_none(tmp_path) -> None:
     tifffile = pytest.importorskip('tifffile')
     tifffile.imwrite(tmp_path / 'x.tif', np.zeros((2, 5, 6, 3), np.uint8), photometric='rgb')
-    with pytest.raises(ValueError, match=r'x\.tif holds no single image: its axes are .*=2, Y=5'):
+    with pytest.raises(
+        ValueError, match=r'x\.tif does not hold a single image: its axes are .*=2, Y=5'
+    ):
         load(tmp_path / 'x.tif')
 
 

@@ -242,7 +242,7 @@ def test_rate_one_is_no_decay():
             r"custom_keys\['neck'\] does not know lr_mul",
         ),
         (dict(custom_keys=dict(neck=0.0)), r"custom_keys\['neck'\] must be a dict, got 0\.0"),
-        (dict(custom_keys=dict(absolute=dict(decay_mult=0.0))), 'is meant by absolute; fix'),
+        (dict(custom_keys=dict(absolute=dict(decay_mult=0.0))), 'matches absolute; fix'),
     ],
 )
 def test_options_that_mean_nothing(options, words):
@@ -257,7 +257,7 @@ def test_a_rule_without_parameters():
     for module in model.modules():
         if hasattr(module, 'bias'):
             module.bias = None
-    with pytest.raises(LayerDecayError, match='is meant by bias_decay_mult'):
+    with pytest.raises(LayerDecayError, match='matches bias_decay_mult'):
         groups_of(model, bias_decay_mult=0.0)
 
 
@@ -276,7 +276,7 @@ def test_optimizer_has_to_say_what_is_multiplied(missing):
         constructor='LayerDecayOptimWrapperConstructor',
         paramwise_cfg=dict(layer_decay_rate=0.5),
     )
-    with pytest.raises(LayerDecayError, match=f'does not say its {missing}, which'):
+    with pytest.raises(LayerDecayError, match=f'does not set {missing}, which'):
         build_optim_wrapper(Detector(), cfg)
 
 

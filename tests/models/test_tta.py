@@ -60,7 +60,7 @@ def test_logits_of_later_passes_are_not_kept():
 def test_probabilities_are_refused():
     segmentor = Echo()
     segmentor.out_channels = 1
-    with pytest.raises(ValueError, match='out_channels=1 hands out probabilities'):
+    with pytest.raises(ValueError, match='out_channels=1 returns probabilities'):
         SumLogitsTTAModel(segmentor)
 
 

@@ -78,7 +78,7 @@ def test_nothing_to_read(tmp_path):
             'ended before it logged a loss, which it does every 50 iterations',
         ),
         ('Checkpoints will be saved to work', None, 'it does every few iterations'),
-        ('Iter(test) [1/1]', None, 'holds tests and no training'),
+        ('Iter(test) [1/1]', None, 'holds only tests'),
         ('Checkpoints will be saved to w\nIter(train) [10/20]', None, 'LocalVisBackend'),
     ],
 )

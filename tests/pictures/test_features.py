@@ -82,7 +82,7 @@ def test_default_blocks() -> None:
 
 
 def test_block_that_is_not_run() -> None:
-    with pytest.raises(ValueError, match='block 3 is not there: the backbone runs blocks 1 to 2'):
+    with pytest.raises(ValueError, match='no block 3: the backbone runs blocks 1 to 2'):
         tap_maps(build(out_indices=(1,)), image(), [2])
 
 

@@ -63,7 +63,7 @@ def test_real_run_that_was_too_short_and_its_test(trained, run_here, tmp_path, c
     run_here('test.py', trained.config, trained.checkpoint, '--cfg-options', 'work_dir=short')
     assert len(list(tmp_path.glob('short/test/*/*.json'))) == 1, 'the metrics, apart'
     assert len(list(tmp_path.glob('short/*/*.log'))) == 1, 'that of the training'
-    for folder, message in (('short', 'every 9 iterations'), ('short/test', 'tests and no train')):
+    for folder, message in (('short', 'every 9 iterations'), ('short/test', 'holds only tests')):
         with pytest.raises(SystemExit) as stop:
             run_here('analyze_logs.py', folder)
         assert stop.value.code == 2 and message in capsys.readouterr().err

@@ -229,7 +229,7 @@ def test_a_published_checkpoint(run_here, trained, tmp_path, capsys) -> None:
     run_here('test.py', trained.config, path, '--work-dir', tmp_path / 'test')
     with pytest.raises(SystemExit) as stopped:
         run_here('publish_model.py', trained.checkpoint, 'small.pth')
-    assert stopped.value.code == 2 and 'was published before' in capsys.readouterr().err
+    assert stopped.value.code == 2 and 'is already published' in capsys.readouterr().err
 
 
 def test_windows_and_opacity(run_here, trained, tmp_path, capsys) -> None:

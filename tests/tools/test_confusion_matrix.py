@@ -51,7 +51,7 @@ def test_classifier(run_here, trained_classifier, tmp_path, capsys) -> None:
         (['tiny.py', 'tiny.py'], 'tiny.py'),
         ([vil_mm.CONFIG_DIR / 'det/atss_vil_t_1x_coco.py', '.'], 'coco.py is for detection'),
         # checked before the test, for which the file is no checkpoint
-        (['tiny.py', 'tiny.py', '--cmap', 'muddy'], '--cmap muddy: is no colour map'),
+        (['tiny.py', 'tiny.py', '--cmap', 'muddy'], '--cmap muddy: not a colour map'),
         (['tiny.py', 'tiny.py', '--top', '-1'], '--top: expected a whole number, at least 1'),
         (
             ['tiny.py', 'tiny.py', '--out', 'x.txt'],

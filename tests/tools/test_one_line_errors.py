@@ -12,7 +12,7 @@ MOVED = f'vil_t_in1k_eval is at {vil_mm.CONFIG_DIR}/imagenet/vil_t_in1k_eval.py'
 @pytest.mark.parametrize(
     ('tool', 'arguments', 'message'),
     [
-        ('draw_dataset.py', ['full'], 'holds files that are no drawn data set'),
+        ('draw_dataset.py', ['full'], 'holds files other than a drawn data set'),
         ('priors.py', ['none.py'], 'config not found: none.py'),
         ('priors.py', [CONFIG], 'train data not found'),
         ('priors.py', [OLD], MOVED),

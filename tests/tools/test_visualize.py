@@ -120,7 +120,7 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     out = ['--out', 'x.png']
     image = sorted(images.iterdir())[0]
     line = refused(run_here, capsys, 'features', image, tiny_config, '--blocks', 5, *out)
-    assert line == 'block 5 is not there: the backbone runs blocks 1 to 4'
+    assert line == 'no block 5: the backbone runs blocks 1 to 4'
     line = refused(run_here, capsys, 'decay', image, tiny_config, *SMALL, '--token', 4, 0, *out)
     assert line.startswith('--token 4 0: is outside the grid of 4 rows and 4 columns')
     for what, option in (('features', '--max-images'), ('receptive-field', '--draws')):
@@ -129,7 +129,9 @@ def test_wrong_options(tiny_config, classifier, images, run_here, capsys, tmp_pa
     line = refused(run_here, capsys, 'errors', tiny_config, '--index', 3, *out)
     assert line == '--index 3: the test data has 3 images, 0 to 2'
     line = refused(run_here, capsys, 'errors', classifier, *out)
-    assert line.startswith('errors are drawn of segmentation; the config is of a classifier')
+    assert line.startswith(
+        'errors can be drawn for segmentation only; the config is of a classifier'
+    )
     (tmp_path / 'empty.py').write_text('a = 1\n')
     line = refused(run_here, capsys, 'decay', image, 'empty.py', *out)
     assert line.startswith('empty.py: no model')

@@ -1,4 +1,4 @@
-"""Official names and layouts of weights to ours and back: pure functions on state dicts."""
+"""Checkpoint files: reading, names, conversion. These functions map state dicts to state dicts."""
 
 from vil_mm.checkpoints.description import Description, describe
 from vil_mm.checkpoints.official import from_official, is_official, to_official

@@ -1,4 +1,4 @@
-"""The paper's sizes of a ViL: names of ``VisionLSTM(arch=...)`` and of models read from weights."""
+"""The sizes of ViL in the paper, as names for ``VisionLSTM(arch=...)`` and for weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Architecture(NamedTuple):
-    """Channels D of a token, directed layers (two make a block), and the paper's name."""
+    """Channels D of a token, number of directed layers (two per block), and the paper's name."""
 
     embed_dims: int
     num_layers: int
@@ -24,12 +24,12 @@ ARCHS = {
 
 
 def find_arch(embed_dims: int, num_layers: int) -> str | None:
-    """The key of ``ARCHS`` that has these sizes."""
+    """The key of ``ARCHS`` with these sizes."""
     sizes = embed_dims, num_layers
     return next((name for name, arch in ARCHS.items() if arch[:2] == sizes), None)
 
 
 def make_arch_option(embed_dims: int, num_layers: int) -> str | dict[str, int]:
-    """``arch`` of a ``VisionLSTM`` of these sizes: a name, or both numbers."""
+    """``arch`` of a ``VisionLSTM`` with these sizes: a name, or both numbers."""
     sizes = {'embed_dims': embed_dims, 'num_layers': num_layers}
     return find_arch(embed_dims, num_layers) or sizes

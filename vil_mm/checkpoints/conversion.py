@@ -1,4 +1,4 @@
-"""Official weights from their file into one of our own, checked and written whole or not at all."""
+"""Convert official checkpoint files to ours and back, with checks and atomic writes."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from torch import Tensor
 from vil_mm.checkpoints import Description, describe, is_official, to_official
 from vil_mm.checkpoints.architectures import make_arch_option
 from vil_mm.checkpoints.loading import convert
-from vil_mm.checkpoints.official import shorten
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.checkpoints.shapes import check_shapes
+from vil_mm.errors import shorten
 from vil_mm.files import atomic_write
 from vil_mm.version import __version__
 
 TARGETS = ('classifier', 'backbone', 'official')
-_TRAVERSALS = {1: 'alternating', 2: 'bidirectional', 4: 'quad'}  # one of those with so many scans
+_TRAVERSALS = {1: 'alternating', 2: 'bidirectional', 4: 'quad'}  # one for each number of scans
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What a file holds and what it has become.
+    """The source and the result of a conversion.
 
     Attributes:
-        description: Of the source.
-        sha256: Of the source's bytes.
-        num_tensors: Tensors written.
-        num_parameters: Numbers in them.
-        backbone: Options of the ``VisionLSTM`` that the written weights fit; ``None`` of weights
-            under the authors' names.
-        head: Options of the ``LinearClsHead``, if there is a head among what was written.
-        left_out: Parts of a whole model that the authors' format has no place for, such as
-            'decode_head', with the number of their tensors.
+        description: Description of the source.
+        sha256: SHA-256 of the source file.
+        num_tensors: Number of tensors written.
+        num_parameters: Number of elements in them.
+        backbone: Options of the ``VisionLSTM`` for the written weights; ``None`` for the authors'
+            names.
+        head: Options of the ``LinearClsHead``, if a head was written.
+        left_out: Parts of a model that the authors' format does not support, such as 'decode_head',
+            with their number of tensors.
     """
 
     description: Description
@@ -57,17 +57,16 @@ def convert_checkpoint(
     """Convert a file.
 
     Args:
-        source: File in any of the authors' layouts; one of ours if ``to`` is 'official', of a
-            classifier, a backbone, or a model of another task, whose backbone is converted.
-        target: File to write: ``{'state_dict': ..., 'meta': ...}`` as mmengine loads it. It appears
-            complete or not at all.
+        source: File in any of the authors' layouts. If ``to`` is 'official', a file of ours: a
+            classifier, a backbone, or a model for another task, whose backbone is converted.
+        target: File to write atomically: ``{'state_dict': ..., 'meta': ...}``, as mmengine loads.
         to: 'classifier' for the names of an mmpretrain ``ImageClassifier``; 'backbone' for those of
-            the backbone alone, without the head; 'official' for the way back.
-        overwrite: Replace a file that is there.
+            the backbone alone, without the head; 'official' for the authors' names.
+        overwrite: Replace an existing file.
 
     Raises:
-        OSError: Source or target cannot be read or written, or the target exists.
-        CheckpointError: The source is not a whole ViL in the layout that is asked for.
+        OSError: A file cannot be read or written, or the target exists.
+        CheckpointError: The source is not a complete ViL in the required layout.
     """
     source, target = Path(source), Path(target)
     _check_target(source, target, overwrite)
@@ -93,13 +92,13 @@ def _check_final_norm(state: Mapping[str, Tensor], parts: Counter[str], source: 
     if 'backbone.norm.weight' not in state:
         raise CheckpointError(
             f'{source} is a whole model with {", ".join(parts)}, and its ViL has no final norm '
-            "(final_norm=False), which every model of the authors' has: convert a classifier, or a "
+            "(final_norm=False), unlike all of the authors' models: convert a classifier, or a "
             'model whose backbone has final_norm=True'
         )
 
 
 def _task_parts(state: Mapping[str, Tensor]) -> Counter[str]:
-    """Tensors of each part, beside the backbone, of a segmentor or detector."""
+    """Count the tensors of each part of a segmentor or detector, except the backbone."""
     parts = Counter(key.split('.')[0] for key in state)
     whole = 'backbone' in parts and not {'head', 'backbone'} >= set(parts)
     return Counter({part: n for part, n in parts.items() if part != 'backbone'} if whole else {})
@@ -127,7 +126,7 @@ def _describe(stored: Mapping[str, Tensor], source: Path, official: bool) -> Des
 
 
 def backbone_options(description: Description) -> dict:
-    """Options of a ``VisionLSTM`` for these weights, as far as weights tell."""
+    """Options of a ``VisionLSTM`` for these weights, as far as weights show them."""
     d = description
     height, width = (side * d.patch_size for side in d.grid)
     options = {
@@ -151,11 +150,11 @@ def _out_type(description: Description) -> str:
         return 'featmap'
     if description.pooled_width == 2 * description.embed_dims:
         return 'bilateral_concat'
-    return 'bilateral_avg'  # of those that keep the width it is the one of the published files
+    return 'bilateral_avg'  # the one that published files use among those that keep the width
 
 
 def head_options(description: Description) -> dict | None:
-    """Options of a ``LinearClsHead`` for these weights; ``None`` if there is no head."""
+    """Options of a ``LinearClsHead`` for these weights; ``None`` without a head."""
     if description.num_classes is None:
         return None
     return {'num_classes': description.num_classes, 'in_channels': description.pooled_width}
@@ -186,15 +185,12 @@ def _meta(description: Description, source: Path, sha256: str) -> dict:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open('rb') as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def write_atomically(content: dict, target: Path) -> None:
-    """``torch.save`` to a temporary file beside the target that then takes its name."""
+    """``torch.save`` to a temporary file beside the target, which is then renamed."""
     with atomic_write(target) as unfinished, unfinished.open('wb') as file:
         torch.save(content, file)
         file.flush()

@@ -1,4 +1,4 @@
-"""What model a state dict belongs to, read from names and shapes."""
+"""Describe the model of a state dict, from names and shapes."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _AFTER_POOLING = (f'{POOL_NORM}.weight', f'{HEAD}.weight')
 
 @dataclass(frozen=True)
 class Description:
-    """A ViL as its weights show it; stride and traversal leave no trace in them.
+    """A ViL as shown by its weights; they do not reveal stride and traversal.
 
     Attributes:
         version: Generation of the architecture.
-        layout: 'raw' or 'inference' of the authors, ``None`` for our own names.
+        layout: The authors' 'raw' or 'inference', ``None`` for our own names.
         embed_dims: Channels D of a token.
-        num_layers: Directed layers.
-        num_scans: Sets of weights in a layer: 1, or 2 of 'bidirectional', 4 of 'quad'.
+        num_layers: Number of directed layers.
+        num_scans: Sets of weights in a layer: 1, or 2 for 'bidirectional', 4 for 'quad'.
         in_channels: Channels of the image.
         patch_size: Side of a patch in pixels.
         grid: Rows and columns of the position embedding.
-        class_token: Whether there is a token to insert in the middle of the sequence.
-        pooled_width: Channels after pooling, where a norm or a head tells them.
-        num_classes: Of the head, if there is one.
-        num_parameters: Numbers in all tensors of backbone and head.
+        class_token: Whether a class token is inserted in the middle of the sequence.
+        pooled_width: Channels after pooling, if a norm or head shows them.
+        num_classes: Classes of the head, if there is one.
+        num_parameters: Number of elements in all tensors of backbone and head.
     """
 
     version: int
@@ -57,13 +57,13 @@ class Description:
 
     @property
     def name(self) -> str:
-        """As in the paper, e.g. 'ViL-T'; 'ViL' for sizes that it does not have."""
+        """The paper's name, e.g. 'ViL-T'; 'ViL' for other sizes."""
         arch = find_arch(self.embed_dims, self.num_layers)
         return ARCHS[arch].title if arch else 'ViL'
 
     @property
     def architecture(self) -> tuple:
-        """What two state dicts must share for one's layers to fit the other's model."""
+        """The properties that must be equal for one model's layers to fit another."""
         patch = self.in_channels, self.patch_size
         return self.version, self.embed_dims, self.num_layers, self.num_scans, *patch
 
@@ -78,13 +78,13 @@ class Description:
 
 
 def describe(state_dict: Mapping[str, Tensor]) -> Description:
-    """Describe official weights, those of a model of ours, or those of its backbone alone.
+    """Describe official weights, or ours of a model or a backbone alone.
 
-    Names are read, and the shapes that give the sizes; that the others fit these is not checked.
-    Other parts of a model (a neck, a decode head) do not matter.
+    This reads names and the shapes that define sizes; it does not check that other shapes match.
+    Other parts of a model (neck, decode head) are ignored.
 
     Raises:
-        ValueError: They are not of a ViL, or not all there.
+        ValueError: The weights are not those of a ViL, or some are missing.
     """
     layout = None
     if is_official(state_dict.get('state_dict', state_dict)):

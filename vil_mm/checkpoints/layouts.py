@@ -1,8 +1,8 @@
-"""The names that the authors gave to weights, as tables.
+"""The authors' names of weights, as tables.
 
-There are two layouts of each version: 'raw' of the training code, in which the files are published
-and which alone knows class tokens and layers with several scans, and 'inference' of the classes
-that the authors' hub builds.
+Each version has two layouts: 'raw', from the training code, is used in published files and is the
+only one with class tokens and several scans per layer; 'inference' is that of the classes in the
+authors' torch hub.
 
                 raw                          inference
 layer j         xlstm.blocks.{j}             version 1  blocks.{j}
@@ -25,7 +25,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 DIRECTIONS = ('rowwise_from_top_left', 'rowwise_from_bot_right')
-# ends of the names of a layer's further scans: from the end, by columns, by columns from the end
+# suffixes of a layer's other scans: from the end, by columns, by columns from the end
 SCANS = ('', '_rev', '_du', '_ud')
 
 PATCH, POSITION, CLASS_TOKEN = 'backbone.patch_embed.proj', 'backbone.pos_embed.embed', 'cls_token'
@@ -43,7 +43,7 @@ _IN_SCAN = {
 }
 _WITH_BIAS_IN_VERSION_1 = ('conv', 'igate', 'fgate')
 _NUMBER = r'([0-9]{1,6})'
-# our own names: number of the block, of the layer in it, of the scan in that
+# our own names: index of the block, the layer in the block, the scan in the layer
 OWN_LAYER = re.compile(rf'backbone\.blocks\.{_NUMBER}\.layers\.([01])\.')
 OWN_SCAN = re.compile(rf'{OWN_LAYER.pattern}scans\.(?P<scan>[0-9])\.')
 _SCAN_END = re.compile(rf'xlstm\.blocks\.{_NUMBER}\.xlstm\.\w+?(?P<end>_rev|_du|_ud)(?:\.|$)')
@@ -51,20 +51,20 @@ _SCAN_END = re.compile(rf'xlstm\.blocks\.{_NUMBER}\.xlstm\.\w+?(?P<end>_rev|_du|
 
 @dataclass(frozen=True)
 class Layout:
-    """The authors' names of one version in one kind of code.
+    """The authors' names in one layout of one version.
 
     Attributes:
         name: 'raw' or 'inference'.
         version: Generation of the architecture, 1 or 2.
-        layer: What the names in a layer begin with; filled with layer, block and direction.
+        layer: Prefix of a layer, with fields for layer, block and direction.
         layer_norm: Name of a layer's norm, below ``layer``.
-        body: What the names of the rest of a layer begin with, below ``layer``.
+        body: Prefix of the rest of a layer, below ``layer``.
         conv: Name of the convolution, below ``body``.
         post_norm, pool_norm, head: Names of the modules after the blocks.
-        class_token: Name of the token in the middle of the sequence, where the code has one.
-        max_scans: Scans that a layer may have.
-        whole_blocks: Layers come in twos only.
-        sign: Start of names by which the layout is known; its group is a layer's or block's number.
+        class_token: Name of the class token, if the code supports one.
+        max_scans: Maximum number of scans in a layer.
+        whole_blocks: Whether the number of layers must be even.
+        sign: Pattern of names that identifies the layout; its group is the layer or block number.
     """
 
     name: str
@@ -110,7 +110,7 @@ _INFERENCE_1 = Layout(
         rf'blocks\.{_NUMBER}\.layer\.(?:conv1d|[qkv]_proj|mlstm_cell|learnable_skip)\b'
     ),
 )
-# Cells of a second scan have no bias in their head norm in the code of version 2, unlike ours.
+# In the authors' version 2, the head norm of a second scan has no bias, unlike ours.
 _RAW_2 = replace(_RAW_1, version=2, conv='conv1d', class_token=None, max_scans=1)
 _INFERENCE_2 = replace(
     _INFERENCE_1,
@@ -129,7 +129,7 @@ LAYOUTS = {
 
 @dataclass(frozen=True)
 class Naming:
-    """A layout with the sizes that decide which names there are."""
+    """A layout with the sizes that determine which names exist."""
 
     layout: Layout
     num_layers: int
@@ -137,7 +137,7 @@ class Naming:
     class_token: bool = False
 
     def table(self) -> dict[str, str]:
-        """The authors' name of every weight -> ours in an mmpretrain ``ImageClassifier``."""
+        """Map the authors' name of every weight to ours in an mmpretrain ``ImageClassifier``."""
         layout, names = self.layout, {}
         _add(names, 'patch_embed.proj', PATCH)
         names['pos_embed.embed'] = POSITION
@@ -170,7 +170,7 @@ class Naming:
 
 
 def read_naming(keys: Iterable[str]) -> Naming | None:
-    """The layout that official keys are in; ``None`` if they are in none."""
+    """The naming of official keys; ``None`` if no layout matches."""
     keys = set(keys)
     namings = [naming for layout in LAYOUTS.values() if (naming := _try_layout(layout, keys))]
     return max(namings, key=lambda naming: len(keys & naming.table().keys()), default=None)
@@ -191,9 +191,10 @@ def _try_layout(layout: Layout, keys: set[str]) -> Naming | None:
 
 
 def count_layers(numbers: set[int]) -> int:
-    """How many there are if they count from 0, gaps included.
+    """Number of layers if they count from 0, including gaps.
 
-    Bounded by twice those met, lest a single absurd number ask for a table of millions of names.
+    At most twice the number of given indices, so that one absurd number cannot request a table of
+    millions of names.
     """
     return min(max(numbers) + 1, 2 * len(numbers))
 

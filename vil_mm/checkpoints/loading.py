@@ -1,4 +1,4 @@
-"""Load a backbone's weights from a file: all of them, or an error."""
+"""Load all weights of a backbone from a file, or raise an error."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from vil_mm.checkpoints.description import describe
-from vil_mm.checkpoints.official import from_official, is_official, shorten
+from vil_mm.checkpoints.official import from_official, is_official
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
+from vil_mm.errors import shorten
 
 CONVERTER = 'python tools/convert_checkpoint.py'
 PATCH_WEIGHT = 'patch_embed.proj.weight'
 
 
 def split_pretrained(init_cfg: dict | list[dict] | None) -> tuple[list[dict], list[dict] | None]:
-    """Separate the ``Pretrained`` entries (without their type) from the rest of an init_cfg."""
+    """Split an init_cfg into ``Pretrained`` entries (without their type) and the rest."""
     if not init_cfg:
         return [], init_cfg
     cfgs = [init_cfg] if isinstance(init_cfg, dict) else init_cfg
@@ -38,17 +39,17 @@ def load_backbone(
 
     Args:
         backbone: A ``VisionLSTM``.
-        checkpoint: A file of a whole model whose backbone's keys begin with ``prefix``, of a bare
-            backbone, or an official one in any of the authors' layouts.
-        prefix: See above.
+        checkpoint: A file of a whole model, of a bare backbone, or an official one in any of the
+            authors' layouts.
+        prefix: Prefix of the backbone's keys in a whole model.
         map_location: As in ``torch.load``.
-        adapt_channels: Fit the patch embedding of a model for RGB to the backbone's channels, see
+        adapt_channels: Adapt an RGB patch embedding to the backbone's channels, see
             :func:`adapt_patch_embedding`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        CheckpointError: It holds more than tensors and plain containers, is of another model, or
-            misses a weight.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file holds more than tensors and plain containers, belongs to another
+            model, or lacks a weight.
     """
     state = read_state_dict(checkpoint, map_location)
     if is_official(state):
@@ -76,22 +77,22 @@ def load_backbone(
 def adapt_patch_embedding(
     state: Mapping[str, Tensor], channels: int, checkpoint: str
 ) -> Mapping[str, Tensor]:
-    """Weights of a backbone for RGB as those of one for another number of channels.
+    """Adapt the weights of an RGB backbone to another number of channels.
 
-    The rule of timm's ``adapt_input_conv``: channel c gets the patch embedding's weights of channel
-    c modulo 3, all times 3 / ``channels``, so that an image whose channels are equal gives the
-    embedding that it gave; a single channel gets the sum of the three.
+    As in timm's ``adapt_input_conv``: channel c gets the patch embedding's weights of channel
+    c modulo 3, scaled by 3 / ``channels``, so that an image with equal channels keeps its
+    embedding; a single channel gets the sum of the three.
 
     Raises:
-        CheckpointError: They are for another number of channels than 3.
+        CheckpointError: The weights are not for 3 channels.
     """
     weight = state.get(PATCH_WEIGHT)
     if weight is None or weight.dim() != 4 or weight.shape[1] == channels:
         return state
     if weight.shape[1] != 3:
         raise CheckpointError(
-            f'{checkpoint} is for images of {weight.shape[1]} channels: adapt_channels=True takes '
-            f'weights for 3, to make them fit {channels}'
+            f'{checkpoint} is for images of {weight.shape[1]} channels: adapt_channels=True can '
+            f'only adapt weights for 3 channels to {channels}'
         )
     if channels == 1:
         adapted = weight.float().sum(1, keepdim=True)
@@ -104,9 +105,7 @@ def _channels_hint(state: Mapping[str, Tensor], backbone: nn.Module) -> str:
     stored, own = state.get(PATCH_WEIGHT), backbone.patch_embed.proj.weight
     if stored is None or stored.dim() != 4 or stored.shape[1] != 3 or own.shape[1] == 3:
         return ''
-    return (
-        f'; to make weights for RGB fit {own.shape[1]} channels add adapt_channels=True to init_cfg'
-    )
+    return f'; to adapt RGB weights to {own.shape[1]} channels add adapt_channels=True to init_cfg'
 
 
 def _load(backbone: nn.Module, state: Mapping[str, Tensor], checkpoint: str):
@@ -129,7 +128,7 @@ def convert(official: Mapping[str, Tensor], checkpoint: str) -> OrderedDict[str,
 
 
 def tell_apart(stored: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
-    """Say which two models these are weights of, if both are ViLs and not the same."""
+    """Name the two models that these weights belong to, if both are ViLs and they differ."""
     try:
         theirs, ours = describe(stored), describe(own)
     except ValueError:
@@ -149,20 +148,20 @@ def refuse_official(
     unexpected_keys: list[str],
     error_msgs: list[str],
 ) -> None:
-    """Load pre-hook of a backbone: official keys match nothing, and ``strict=False`` hides it.
+    """Load pre-hook of a backbone: reject official keys, which ``strict=False`` would ignore.
 
-    Loaders hand a module inside another one nothing but the keys with its own prefix. Those that
-    belong nowhere are by then on the list of unexpected keys.
+    Loaders pass a nested module only the keys with its own prefix; official keys are by then in the
+    list of unexpected keys.
 
     Raises:
-        CheckpointError: Names the converter.
+        CheckpointError: The keys are official; the message names the converter.
     """
     if is_official(state_dict) or is_official(unexpected_keys):
         raise CheckpointError(ask_to_convert('the state dict', 'OFFICIAL_FILE'))
 
 
 def ask_to_convert(what: str, file: str) -> str:
-    """The message about official weights where a model's own are wanted."""
+    """The error message for official weights where our names are required."""
     return (
         f"{what} cannot be loaded: its weights are in the authors' layout, not under our names. "
         f'Convert the file, {CONVERTER} {file} NEW_FILE, and name the new one; or name it in '

@@ -1,4 +1,4 @@
-"""Match a checkpoint with a model: loading with ``strict=False`` hides what is missing."""
+"""Match a checkpoint with a model: loading with ``strict=False`` hides missing weights."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _CLASSIFIER = re.compile(r'\b(head|fc|conv_seg|fc_cls)\.weight$')
 
 
 def load_whole(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
-    """Load all weights of a model, or fail; official ones of a classifier are converted.
+    """Load all weights of a model, or fail; official weights of a classifier are converted.
 
     Args:
-        model: Of any kind.
-        state: State dict of the checkpoint; names may begin with 'module.', as wrappers for several
-            processes leave them.
+        model: Any model.
+        state: State dict of the checkpoint; names may begin with 'module.', added by wrappers for
+            distributed training.
         source: The checkpoint's name, for messages.
 
     Raises:
-        CheckpointError: A weight is missing or has another shape, or they are official ones of
-            another model than a classifier.
+        CheckpointError: A weight is missing or has another shape, or the weights are official and
+            the model is not a classifier.
     """
     if is_official(state) and hasattr(model, 'head'):
         state = convert(state, source)
     state = {key.removeprefix('module.'): value for key, value in state.items()}
     check_match(state, model.state_dict(), source)
-    model.load_state_dict(state, strict=False)  # what the model has no use for was logged
+    model.load_state_dict(state, strict=False)  # unused weights have been logged
 
 
 def check_match(
@@ -45,18 +45,18 @@ def check_match(
     prefix: str = '',
     logger: object = 'current',
 ) -> None:
-    """Fail if a checkpoint lacks weights that a model needs; log what else does not match.
+    """Fail if a checkpoint lacks weights that a model needs; log other mismatches.
 
     Args:
         stored: State dict of the checkpoint.
         own: State dict of the model.
         source: The checkpoint's name, for messages.
-        prefix: Weights whose names begin with it must all be there in the right shape; of the
+        prefix: Weights whose names begin with this must all be present in the right shape; of the
             others at least one. '' requires every weight.
-        logger: Of mmengine's ``print_log``.
+        logger: As in mmengine's ``print_log``.
 
     Raises:
-        CheckpointError: Says what is missing, or which other model it is.
+        CheckpointError: Weights are missing; the message lists them or names the other model.
     """
     stored = {key.removeprefix('module.'): value for key, value in stored.items()}
     if is_official(stored):
@@ -64,15 +64,15 @@ def check_match(
     missing = [key for key in own if key not in stored or not _matches(key, own, stored)]
     unused = [key for key in stored if key not in own]
     required = [key for key in missing if key.startswith(prefix)]
-    other = tell_apart(stored, own)  # a deeper one holds all that is asked for, and more
+    other = tell_apart(stored, own)  # a deeper model holds all required weights, and more
     if other or required or len(missing) == len(own):
         needed = required or missing
         why = other or _class_counts(needed, own, stored)
-        why = why or f'{len(needed)} of {len(own)} weights are not there in the right shape'
+        why = why or f'{len(needed)} of {len(own)} weights are missing or have another shape'
         raise CheckpointError(
             f'{source} does not fit the model: {why}. Is it a checkpoint of this config?\n'
-            f'the checkpoint lacks, or has in another shape, {_listed(needed)}\n'
-            f'the model does not know {_listed(unused)}'
+            f'missing in the checkpoint, or of another shape: {_listed(needed)}\n'
+            f'unknown to the model: {_listed(unused)}'
         )
     if missing:
         why = _class_counts(missing, own, stored)
@@ -83,22 +83,22 @@ def check_match(
 
 
 def check_resumes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], source: str) -> None:
-    """Fail if weights, of which all are there, have other shapes than the model's.
+    """Fail if shapes of weights differ from the model's.
 
-    Loading would resize them, but not what the optimizer keeps of each.
+    Loading would resize the weights, but not the optimizer's state.
 
     Raises:
-        CheckpointError: Names the first weight and both shapes.
+        CheckpointError: A shape differs; the message names the first weight and both shapes.
     """
     stored = {key.removeprefix('module.'): value for key, value in stored.items()}
     other = [key for key in own if key in stored and stored[key].shape != own[key].shape]
     if other:
         there, here = (tuple(state[other[0]].shape) for state in (stored, own))
         raise CheckpointError(
-            f'{source} cannot be resumed: {other[0]} has the shape {there} in it and {here} in the '
-            'model (another img_size?); resume with the config of the run (a copy lies in its work '
-            'dir), or start a new run from its weights, which are resized: --cfg-options '
-            'load_from=FILE --work-dir NEW'
+            f'{source} cannot be resumed: {other[0]} has the shape {there} in the checkpoint and '
+            f'{here} in the model (another img_size?); resume with the config of the run (a copy '
+            'is in its work dir), or start a new run from its weights, which are resized: '
+            '--cfg-options load_from=FILE --work-dir NEW'
         )
 
 
@@ -114,7 +114,7 @@ def _matches(key: str, own: Mapping, stored: Mapping) -> bool:
 
 
 def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
-    """Say which classifiers among these weights are for another number of classes."""
+    """Describe classifiers among these weights that have another number of classes."""
     return '; '.join(
         f'{key} is for {len(stored[key])} classes in the checkpoint, {len(own[key])} in the model'
         for key in keys

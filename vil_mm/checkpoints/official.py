@@ -1,4 +1,4 @@
-"""The authors' state dicts and the keys of an mmpretrain ``ImageClassifier``, both ways."""
+"""Convert between the authors' state dicts and those of an mmpretrain ``ImageClassifier``."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vil_mm.checkpoints.layouts import (
     count_layers,
     read_naming,
 )
+from vil_mm.errors import shorten
 
-LISTED = 8  # keys named in a message before it says how many more there are
-_REMEMBERED = 'official_layout'  # key in the root's metadata, torch's place for a module's version
-_IGNORED = 'causal_mask'  # a buffer of very old files
+_REMEMBERED = 'official_layout'  # key in the root's metadata, where torch keeps module versions
+_IGNORED = 'causal_mask'  # a buffer in very old files
 _SEPARATE_CONVS = re.compile(r'xlstm\..+\.conv1d_[kv](?:_rev|_du|_ud)?\.')
 
 
@@ -30,14 +30,14 @@ def from_official(state_dict: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     Args:
         state_dict: Weights in any of the authors' layouts (:mod:`vil_mm.checkpoints.layouts`), bare
             or under 'state_dict', with or without norm after pooling and head. It is not changed;
-            tensors are shared. Old ``causal_mask`` buffers are left out.
+            tensors are shared. Old ``causal_mask`` buffers are dropped.
 
     Returns:
-        Our names in the same order, with the layout noted in ``_metadata`` for :func:`to_official`.
+        Our names in the same order, with the layout in ``_metadata`` for :func:`to_official`.
 
     Raises:
-        ValueError: Keys are left over or missing; the message lists both. Or the design is one that
-            is not built here.
+        ValueError: Keys are left over or missing (the message lists both), or the design is not
+            supported.
     """
     state_dict = _weights(state_dict)
     separate = [key for key in state_dict if _SEPARATE_CONVS.match(key)]
@@ -64,12 +64,11 @@ def to_official(
     Args:
         state_dict: Weights of a ViL classifier or of its backbone alone.
         layout: 'raw' as in published files, or 'inference' as in the authors' classes. By default
-            the one that :func:`from_official` has noted, which copies made by a comprehension lose,
-            or else 'raw'.
+            the one recorded by :func:`from_official` (dict comprehensions lose it), else 'raw'.
 
     Raises:
-        ValueError: Keys are left over or missing; the message lists both. Or the authors' code
-            knows no such model in this layout.
+        ValueError: Keys are left over or missing (the message lists both), or this layout does not
+            support the model.
     """
     layout = layout or _noted_layout(state_dict) or 'raw'
     state_dict = as_classifier(_weights(state_dict))
@@ -79,23 +78,16 @@ def to_official(
 
 
 def is_official(keys: Iterable[str]) -> bool:
-    """Whether there are keys (a state dict will do) in one of the authors' layouts among these."""
+    """Whether some of these keys (or a state dict's) are in one of the authors' layouts."""
     names = [key for key in keys if isinstance(key, str)]
     return any(layout.sign.match(name) for name in names for layout in LAYOUTS.values())
 
 
 def as_classifier(state_dict: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """Our weights under the names of a classifier, also if they are of the backbone alone."""
+    """Our weights under the names of a classifier, adding the prefix of a bare backbone."""
     if any(key.startswith('backbone.') for key in state_dict):
         return state_dict
     return {f'backbone.{key}': value for key, value in state_dict.items()}
-
-
-def shorten(keys: Iterable[str]) -> str:
-    """A list of keys for a message."""
-    keys = sorted(keys)
-    rest = f' and {len(keys) - LISTED} more' if len(keys) > LISTED else ''
-    return ', '.join(keys[:LISTED]) + rest if keys else 'nothing'
 
 
 def _noted_layout(state_dict: Mapping) -> str | None:
@@ -114,10 +106,10 @@ def _weights(state_dict: Mapping) -> Mapping[str, Tensor]:
 
 
 def _read_own_naming(keys: Iterable[str], layout: str) -> Naming:
-    """The naming of a layout for a model of ours.
+    """The authors' naming, in a layout, for a model of ours.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The keys or the layout are unknown, or the layout does not support the model.
     """
     layers = {2 * int(found[1]) + int(found[2]) for found in map(OWN_LAYER.match, keys) if found}
     if not layers:

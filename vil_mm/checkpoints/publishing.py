@@ -1,4 +1,4 @@
-"""Checkpoints of trainings cut down to what users of a model need."""
+"""Reduce training checkpoints to what users of a model need."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoi
 from vil_mm.files import atomic_write
 from vil_mm.version import __version__
 
-KEPT = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')  # of what mmengine notes
+KEPT = ('dataset_meta', 'epoch', 'iter', 'mmengine_version')  # keys of mmengine's meta
 
 
 def publish(source: str | Path, target: str | Path) -> Path:
-    """Write a checkpoint's weights, class names and colours, without the state of its training.
+    """Write a checkpoint's weights, class names and colours, without the training state.
 
     Args:
-        source: A checkpoint as mmengine writes it.
-        target: ``NAME.pth``; the file is called ``NAME-<first 8 digits of its SHA-256>.pth``. It
-            appears complete or not at all.
+        source: A checkpoint written by mmengine.
+        target: ``NAME.pth``; the file is named ``NAME-<first 8 digits of its SHA-256>.pth`` and
+            written atomically.
 
     Returns:
-        The file that was written.
+        The written file.
 
     Raises:
-        OSError: A file cannot be read or written, or the one to be written is there.
-        CheckpointError: The source is no checkpoint.
+        OSError: A file cannot be read or written, or the result already exists.
+        CheckpointError: The source is not a checkpoint.
     """
     content, target = read_checkpoint(str(source)), Path(target)
     meta = {key: value for key, value in find_meta(content).items() if key in KEPT}
@@ -41,7 +41,7 @@ def publish(source: str | Path, target: str | Path) -> Path:
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     named = target.with_name(f'{target.stem}-{digest[:8]}{target.suffix}')
     if named.exists():
-        raise FileExistsError(f'{named} exists: this checkpoint was published before')
+        raise FileExistsError(f'{named} exists: this checkpoint is already published')
     with atomic_write(named) as unfinished:
         unfinished.write_bytes(buffer.getvalue())
     return named

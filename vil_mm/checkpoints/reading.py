@@ -11,27 +11,25 @@ from torch import Tensor
 
 
 class CheckpointError(ValueError):
-    """A file is no checkpoint, or not one of the model at hand. The first line says it all."""
+    """A file is not a checkpoint, or not one of this model. The first line is complete."""
 
 
 def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[str, Tensor]:
-    """Read a checkpoint's tensors without running code from it.
-
-    Accepts a bare state dict or one under 'state_dict', as mmengine and the authors write.
+    """Read a checkpoint's tensors, bare or under 'state_dict', without running code from it.
 
     Raises:
-        FileNotFoundError, CheckpointError: There is no such file; it holds more than
-            tensors and plain containers, or no weights.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file holds more than tensors and plain containers, or no weights.
     """
     return find_state_dict(read_checkpoint(checkpoint, map_location), checkpoint)
 
 
 def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
-    """Read all that a checkpoint holds without running code from it, its log history left out.
+    """Read a checkpoint, except its log history, without running code from it.
 
     Raises:
-        FileNotFoundError, CheckpointError: There is no such file; it holds more than
-            tensors and plain containers, or no weights.
+        FileNotFoundError: The file does not exist.
+        CheckpointError: The file holds more than tensors and plain containers.
     """
     if '://' in checkpoint:
         raise CheckpointError(
@@ -47,7 +45,7 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
             return torch.load(path, map_location=map_location, weights_only=True)
     except PermissionError:
         raise
-    except Exception as error:  # on damaged files torch's reader lets out errors of every kind
+    except Exception as error:  # on damaged files torch.load raises errors of any type
         raise CheckpointError(
             f'not a checkpoint of tensors and plain containers, or cut off while it was written: '
             f'{checkpoint} ({_reason(error)})'
@@ -55,7 +53,7 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
 
 
 def find_state_dict(content: object, checkpoint: str) -> OrderedDict[str, Tensor]:
-    """The tensors of what :func:`read_checkpoint` has read from ``checkpoint``.
+    """The tensors in the result of :func:`read_checkpoint`.
 
     Raises:
         CheckpointError: There are none.
@@ -74,16 +72,16 @@ def find_state_dict(content: object, checkpoint: str) -> OrderedDict[str, Tensor
 
 
 def find_meta(content: object) -> dict:
-    """What mmengine notes beside the weights (``dataset_meta``, ``cfg``, ...); {} if nothing."""
+    """mmengine's metadata beside the weights (``dataset_meta``, ``cfg``, ...), or {}."""
     meta = content.get('meta') if isinstance(content, dict) else None
     return meta if isinstance(meta, dict) else {}
 
 
 class _Skipped:
-    """Stands in for mmengine's log history, which is pickled beside the weights and not needed.
+    """Stands in for mmengine's log history, which is pickled beside the weights but not needed.
 
-    Neither it nor :func:`_skipped_method` ever hands out anything real: the true classes would let
-    a crafted file reach Python's builtins.
+    Neither this class nor :func:`_skipped_method` ever returns a real object: the real classes
+    would let a crafted file reach Python's builtins.
     """
 
     def __init__(self, *args: object) -> None:
@@ -95,7 +93,7 @@ class _Skipped:
 
 
 def _skipped_method(owner: object, name: str) -> _Skipped:
-    """Stands in for ``getattr``, by which the methods of a log history are pickled."""
+    """Stands in for ``getattr``, which pickles of a log history use for its methods."""
     if owner is not _Skipped or name.startswith('_'):
         raise pickle.UnpicklingError(f'Trying to get the attribute {name!r} of {owner!r}')
     return _Skipped()
@@ -115,9 +113,9 @@ _STAND_INS = [
 
 
 def _reason(error: Exception) -> str:
-    """The sentence that says what was met, out of torch's long message.
+    """The relevant sentence of torch's long message.
 
-    torch goes on with how to load the file all the same, which is what must not be done.
+    The rest of the message explains how to load the file unsafely.
     """
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line.removeprefix('WeightsUnpickler error: ') for line in lines if line]
@@ -128,4 +126,4 @@ def _reason(error: Exception) -> str:
         return 'the file ends too early'
     if isinstance(error, RuntimeError) and lines:
         return lines[0].split('. ')[0]
-    return 'it is no file that torch.save has written'
+    return 'it was not written by torch.save'

@@ -1,4 +1,4 @@
-"""Shapes of the weights of a ViL, by its description: what a file of it has to hold."""
+"""Expected shapes of the weights of a ViL, from its description."""
 
 from __future__ import annotations
 
@@ -24,28 +24,31 @@ Shape = tuple[int, ...]
 
 
 def check_shapes(state: Mapping[str, Tensor], description: Description, source: str) -> None:
-    """Compare every tensor with the model that the state dict claims to be of.
+    """Compare the shape of every tensor with the described model.
 
     Raises:
-        CheckpointError: Names the first that differs, or they are no floating-point numbers.
+        CheckpointError: A shape differs (the message names the first), or a tensor is not a plain
+            floating-point one.
     """
     numbers = [x for x in state.values() if x.layout == torch.strided and x.is_floating_point()]
     if len(numbers) < len(state):
-        raise CheckpointError(f'{source} is no ViL: weights are not plain floating-point tensors')
-    if reason := _impossible(description):
-        raise CheckpointError(f'{source} holds no ViL that can be built: {reason}')
+        raise CheckpointError(
+            f'{source} is not a ViL: weights are not plain floating-point tensors'
+        )
+    if reason := _impossible_reason(description):
+        raise CheckpointError(f'{source} holds a ViL that cannot be built: {reason}')
     expected = list_shapes(description)
     wrong = [key for key in state if key in expected and state[key].shape != expected[key]]
     if wrong:
         key, more = wrong[0], f' (and {len(wrong) - 1} more differ)' if wrong[1:] else ''
         raise CheckpointError(
-            f'{source} is damaged or no ViL: {key} has the shape {tuple(state[key].shape)}, but '
+            f'{source} is damaged or not a ViL: {key} has the shape {tuple(state[key].shape)}, but '
             f'{description} needs {expected[key]}{more}'
         )
 
 
-def _impossible(description: Description) -> str | None:
-    """Why no ``VisionLSTM`` can have these sizes, if none can."""
+def _impossible_reason(description: Description) -> str | None:
+    """Why a ``VisionLSTM`` cannot have these sizes, or None if it can."""
     d = description
     if d.embed_dims % BLOCK:
         return f'{d.embed_dims} channels are not divisible by {BLOCK}'
@@ -55,7 +58,7 @@ def _impossible(description: Description) -> str | None:
 
 
 def list_shapes(description: Description) -> dict[str, Shape]:
-    """Shapes of all weights of a classifier with this ViL, by our names."""
+    """Shapes of all weights of a classifier with this ViL, under our names."""
     d = description
     dim, width = d.embed_dims, d.pooled_width or d.embed_dims
     shapes = {

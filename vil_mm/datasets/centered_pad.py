@@ -1,4 +1,4 @@
-"""Padding of training crops to one size, evenly on both sides."""
+"""Pad training crops to one size, evenly on both sides."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from mmengine.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CenteredPad(BaseTransform):
-    """Pad image and label maps to a size, half of it on each side; no random numbers.
+    """Pad the image and label maps to a size, evenly on both sides.
 
-    mmcv's ``Pad`` and mmseg's ``SegDataPreProcessor`` pad at the bottom and the right only. The
-    upper and the left side get ``missing // 2`` pixels, so an odd pixel goes to the bottom or the
-    right. Padded pixels of the image hold the mean pixel: normalisation turns them into exactly 0,
-    and since no mean is a whole number a padded image is float32. Images that lack nothing pass as
-    they are, whatever their type.
+    mmcv's ``Pad`` and mmseg's ``SegDataPreProcessor`` pad at the bottom and right only. If the
+    padding is odd, the extra pixel goes to the bottom or right. The image is padded with the mean
+    pixel, which normalisation turns into exactly 0; a padded image is float32, since means are not
+    whole numbers. Images that are large enough pass unchanged, whatever their dtype.
 
-    Required keys: ``img`` ``(H, W, C)`` or ``(H, W)``, and the maps ``(H, W)`` that ``seg_fields``
-    names. Changed: these and ``img_shape``. Added: ``pad_shape``.
+    Required keys: ``img`` ``(H, W, C)`` or ``(H, W)``, and the maps ``(H, W)`` listed in
+    ``seg_fields``. Changed: these and ``img_shape``. Added: ``pad_shape``.
 
     Args:
-        size: Least height and width after padding.
-        mean: The ``mean`` of the model's data preprocessor, one value a channel.
-        seg_pad_val: What padded pixels of label maps hold, the ignored class.
-        bgr_to_rgb: That of the data preprocessor: images of three channels are BGR, and ``mean`` is
-            in the order RGB.
+        size: Minimum height and width after padding.
+        mean: The ``mean`` of the model's data preprocessor, one value per channel.
+        seg_pad_val: Label of padded pixels, the ignored class.
+        bgr_to_rgb: As in the data preprocessor: three-channel images are BGR and ``mean`` is RGB.
 
     Raises:
-        ValueError: ``mean`` has not one value for each channel of an image.
+        ValueError: ``mean`` does not have one value per channel of an image.
     """
 
     def __init__(

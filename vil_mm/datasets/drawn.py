@@ -1,10 +1,10 @@
-"""A small drawn data set for semantic segmentation, laid out in the folders of ADE20K.
+"""A small synthetic data set for semantic segmentation, in ADE20K's folder layout.
 
-Every picture shows some of seven shapes on a cloudy ground. Outline and texture tell the classes
-apart; size, place, rotation and colours are drawn by chance. Each class leans towards a hue, so
-that a small model learns within minutes, but not so far that the hue would do: it names about two
-shapes in three. A thin line around each shape belongs to no class. All of it follows from the
-seed, picture by picture, so that a longer set begins with the pictures of a shorter one.
+Every picture shows some of seven shapes on a cloudy ground. Outline and texture define the class;
+size, position, rotation and colours are random. Each class leans towards a hue, so that a small
+model learns within minutes, but hue alone identifies only about two shapes in three. A thin line
+around each shape is unlabelled. Each picture depends only on the seed and its index, so a longer
+set begins with the pictures of a shorter one.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ PALETTE = {
     'bar': [66, 212, 244],
 }
 CLASSES = tuple(PALETTE)
-# Standard deviation in degrees of the hue of a class; the classes are 360 / 7 = 51 apart.
+# Standard deviation of a class's hue in degrees; classes are 360 / 7 = 51 degrees apart.
 HUE_SPREAD = 25
 SPLITS = ('training', 'validation')
-# Raised whenever the same parameters begin to give other pictures.
+# Raise this whenever the same parameters would give different pictures.
 DRAWING = 1
 
 
 @DATASETS.register_module()
 class DrawnDataset(BaseSegDataset):
-    """What ``draw_dataset`` has drawn, read like ADE20K.
+    """The data set drawn by ``draw_dataset``, read like ADE20K.
 
-    In the files 0 is unlabelled and 1 to 8 are the classes; ``reduce_zero_label`` turns these into
-    255 and 0 to 7. Takes the arguments of mmseg's ``BaseSegDataset``, for instance
+    In the files, 0 is unlabelled and 1 to 8 are the classes; ``reduce_zero_label`` turns these into
+    255 and 0 to 7. Takes the arguments of mmseg's ``BaseSegDataset``, such as
     ``data_root=ROOT, data_prefix=dict(img_path='images/training',
     seg_map_path='annotations/training')``.
     """
@@ -74,27 +74,27 @@ def draw_dataset(
     size_range: tuple[int, int] = (96, 192),
     seed: int = 0,
 ) -> bool:
-    """Draw the data set into ``root``, unless it is there already.
+    """Draw the data set into ``root``, unless it already exists.
 
-    The pictures are drawn in a folder beside ``root`` that takes its name at the end: a call that
-    is interrupted leaves nothing. A split of seven pictures or more shows every class.
+    Pictures are drawn in a temporary folder that is renamed to ``root`` at the end: an interrupted
+    call leaves nothing behind. A split of seven or more pictures shows every class.
 
     Args:
-        root: Folder to make. It gets ``{images,annotations}/{training,validation}`` and
-            ``meta.json`` with the parameters.
-        num_train: Pictures for training.
-        num_val: Pictures for validation.
-        size_range: Smallest and largest side in pixels, both included; height and width are drawn
-            independently.
-        seed: Of everything that is left to chance.
+        root: Folder to create, with ``{images,annotations}/{training,validation}`` and a
+            ``meta.json`` of the parameters.
+        num_train: Number of training pictures.
+        num_val: Number of validation pictures.
+        size_range: Smallest and largest side in pixels, inclusive; height and width are
+            independent.
+        seed: Random seed.
 
     Returns:
-        True if the pictures were drawn now, False if this very set was there.
+        True if the pictures were drawn now, False if the same set already existed.
 
     Raises:
         FileExistsError: ``root`` holds another set or other files. Nothing is ever removed.
         OSError: A file could not be written.
-        ValueError: ``size_range`` is no range or begins below 64 pixels.
+        ValueError: ``size_range`` is not a range or starts below 64 pixels.
     """
     smallest, largest = size_range
     if not 64 <= smallest <= largest:
@@ -102,7 +102,7 @@ def draw_dataset(
     root, counts = Path(root).resolve(), (num_train, num_val)
     meta = dict(drawing=DRAWING, counts=list(counts), size_range=list(size_range), seed=seed)
     if _is_there(root, meta):
-        print_log(f'{root}: this data set is there already, nothing to draw')
+        print_log(f'{root}: this data set already exists, nothing to draw')
         return False
     root.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root.parent, prefix=f'.{root.name}.') as folder:
@@ -121,7 +121,7 @@ def _is_there(root: Path, meta: dict) -> bool:
         return False
     advice = 'name another folder, or remove this one yourself if nothing in it is needed'
     if not (root / 'meta.json').is_file():
-        raise FileExistsError(f'{root} holds files that are no drawn data set: {advice}')
+        raise FileExistsError(f'{root} holds files other than a drawn data set: {advice}')
     found = json.loads((root / 'meta.json').read_text())
     if found != meta:
         raise FileExistsError(f'{root} holds a data set drawn with {found}, not {meta}: {advice}')
@@ -152,11 +152,11 @@ def _write(path: Path, picture: np.ndarray) -> None:
 def draw_sample(
     rng: Generator, size_range: tuple[int, int], first: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one picture that shows at least a shape of class ``first`` (1 to 7).
+    """Draw one picture that shows at least one shape of class ``first`` (1 to 7).
 
     Returns:
-        The picture ``(H, W, 3)``, BGR, and its annotation ``(H, W)``: 0 unlabelled, otherwise the
-        class plus one. Both are uint8.
+        The picture ``(H, W, 3)``, BGR, and its annotation ``(H, W)``: 0 for unlabelled, else the
+        class plus one. Both uint8.
     """
     height, width = rng.integers(*size_range, size=2, endpoint=True)
     image = _mix(_clouds(height, width, rng), _two_colours(rng, rng.uniform(0, 360), 0, (10, 80)))
@@ -177,7 +177,7 @@ def draw_sample(
 def _free_place(
     rng: Generator, height: int, width: int, taken: list[tuple[float, float, float]]
 ) -> tuple[float, float, float] | None:
-    """Centre x, y and radius in pixels of a circle that hardly overlaps those taken, or None."""
+    """Centre x, y and radius in pixels of a circle that barely overlaps those taken, or None."""
     for _ in range(40):
         radius = rng.uniform(25, min(50, 0.42 * min(height, width)))
         x, y = (rng.uniform(0.8 * radius, side - 0.8 * radius) for side in (width, height))
@@ -193,7 +193,7 @@ def _draw_shape(
     place: tuple[float, float, float],
     rng: Generator,
 ) -> None:
-    """Paint a shape of class ``index`` and its outline into the picture (float) and the labels."""
+    """Paint a shape of class ``index`` and its outline onto the picture (float) and the labels."""
     x, y, radius = place
     shape, angle = SHAPES[CLASSES[index]], rng.uniform(0, 2 * np.pi)
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -215,21 +215,21 @@ def _draw_shape(
 
 
 def _blend(image: np.ndarray, colour: np.ndarray, cover: np.ndarray) -> None:
-    """Lay ``colour`` over the picture in place, as opaque as ``cover`` says (uint8, 255: fully)."""
+    """Lay ``colour`` over the picture in place with opacity ``cover`` (uint8, 255: opaque)."""
     image += (colour - image) * (cover[..., None] / 255)
 
 
 def _mix(texture: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """Texture ``(H, W)`` from 0 to 1 between two colours ``(2, 3)``: a picture ``(H, W, 3)``."""
+    """Interpolate two colours ``(2, 3)`` by a texture ``(H, W)`` in [0, 1]: ``(H, W, 3)``."""
     return colours[0] + texture[..., None] * (colours[1] - colours[0])
 
 
 def _two_colours(
     rng: Generator, hue: float, hue_spread: float, saturation: tuple[int, int]
 ) -> np.ndarray:
-    """A dark and a light colour ``(2, 3)`` in chance order, BGR from 0 to 255.
+    """A dark and a light colour ``(2, 3)`` in random order, BGR from 0 to 255.
 
-    ``hue`` and its spread (standard deviation) are in degrees, the saturation is up to 255.
+    ``hue`` and its spread (standard deviation) are in degrees, ``saturation`` in 0 to 255.
     """
     values = [rng.integers(50, 115), rng.integers(175, 250)]
     hues = rng.normal(hue, hue_spread) + np.array([0, rng.uniform(-40, 40)])
@@ -242,26 +242,26 @@ def _two_colours(
 
 
 def _clouds(height: int, width: int, rng: Generator) -> np.ndarray:
-    """The texture of the ground: smooth noise ``(H, W)`` from 0 to 1, lumps of about 20 pixels."""
+    """Ground texture: smooth noise ``(H, W)`` from 0 to 1, in lumps of about 20 pixels."""
     coarse = rng.random((height // 20 + 2, width // 20 + 2))
     fine = cv2.resize(coarse, (int(width), int(height)), interpolation=cv2.INTER_CUBIC)
     return fine.clip(0, 1)
 
 
-# A texture takes the coordinates u, v of every pixel in radians of its period, measured from the
-# centre along the axes of the turned shape; where the result is positive the second colour shows.
+# A texture takes the coordinates u, v of every pixel, in radians of its period from the centre
+# along the axes of the rotated shape; the second colour shows where the result is positive.
 Texture = Callable[[np.ndarray, np.ndarray, Generator], np.ndarray]
 
 
 class Shape(NamedTuple):
-    """Closed contours, each ``(N, 2)`` as x, y in units of the radius, and what fills them."""
+    """Closed contours, each ``(N, 2)`` as x, y in units of the radius, and their texture."""
 
     contours: list[np.ndarray]
     texture: Texture
 
 
 def _around(*radii: float, phase: float = 0.0) -> np.ndarray:
-    """Points ``(N, 2)`` at even angles around the centre, at the radii given."""
+    """Points ``(N, 2)`` at even angles around the centre, at the given radii."""
     angles = phase + 2 * np.pi * np.arange(len(radii)) / len(radii)
     return np.stack((np.cos(angles), np.sin(angles)), axis=1) * np.array(radii)[:, None]
 

@@ -1,4 +1,4 @@
-"""ImageNet-1K and its relatives, read from folders that are named by WordNet id (wnid)."""
+"""ImageNet-1K and its relatives, read from folders named by WordNet id (wnid)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from mmpretrain.datasets import CustomDataset
 from mmpretrain.datasets.categories import IMAGENET_CATEGORIES
 from mmpretrain.datasets.custom import find_folders, get_samples
 
+from vil_mm.errors import shorten
+
 # Hendrycks and Dietterich, ICLR 2019: the 15 of the benchmark, then its 4 "extra" ones.
 CORRUPTIONS = (
     'gaussian_noise', 'shot_noise', 'impulse_noise',
@@ -24,12 +26,12 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 class DatasetError(ValueError):
-    """What is on disk is not the data set, or not all of it."""
+    """The files on disk are not the data set, or not all of it."""
 
 
 @lru_cache
 def imagenet_wnids() -> tuple[str, ...]:
-    """The wnids of the 1000 classes; the place of one is its class index."""
+    """The wnids of the 1000 classes, in order of class index."""
     return tuple(Path(__file__).with_name('imagenet_wnids.txt').read_text('ascii').split())
 
 
@@ -37,23 +39,23 @@ def imagenet_wnids() -> tuple[str, ...]:
 class ImageNetFolders(CustomDataset):
     """Images in folders named by wnid; the labels are indices of ImageNet-1K, 0 to 999.
 
-    mmpretrain numbers the folders that it finds, which is right for all 1000 only. Here a folder
-    has the same label whichever others lie beside it: sets that cover some of the classes
-    (ImageNet-A, -R) and subsets are scored against the 1000 outputs of an ImageNet classifier.
-    ``metainfo['class_indices']`` has the labels that occur, in order.
+    mmpretrain numbers the folders it finds, which is right only if all 1000 exist. Here the label
+    of a folder does not depend on the others, so sets that cover some of the classes (ImageNet-A,
+    -R) and subsets are scored against the 1000 outputs of an ImageNet classifier.
+    ``metainfo['class_indices']`` lists the labels that occur, in order.
 
     Args:
         data_root: Folder of the set.
         data_prefix: Folder of the wnid folders, relative to ``data_root``.
-        num_folders: How many folders there have to be; None takes what is there.
-        first_classes: Keep the classes with an index below it, all of which have to be there;
-            None keeps every folder.
-        **kwargs: Of mmpretrain's ``CustomDataset``, but for ``ann_file``.
+        num_folders: Required number of folders; None accepts any.
+        first_classes: Keep classes with an index below this, all of which must exist; None keeps
+            every folder.
+        **kwargs: Arguments of mmpretrain's ``CustomDataset`` except ``ann_file``.
 
     Raises:
-        DatasetError: If the folder of folders is not there, a folder in it is named otherwise than
-            by a wnid of ImageNet-1K or has no images, or folders are too few or too many.
-        ValueError: If options contradict each other.
+        DatasetError: The data folder does not exist, a folder in it is not a wnid of ImageNet-1K or
+            has no images, or there are too few or too many folders.
+        ValueError: Options contradict each other.
     """
 
     def __init__(
@@ -80,11 +82,10 @@ class ImageNetFolders(CustomDataset):
         super().__init__(data_root=data_root, data_prefix=data_prefix, **kwargs)
 
     def _find_samples(self) -> list[tuple[str, int]]:
-        """Files relative to the folder of folders, each with its label."""
         return self.find_samples(self.img_prefix)
 
     def find_samples(self, root: str) -> list[tuple[str, int]]:
-        """The images below ``root``, as paths relative to it, each with its label."""
+        """Paths of the images below ``root``, relative to it, with their labels."""
         if not get_file_backend(root, enable_singleton=True).isdir(root):
             raise DatasetError(
                 f'no folder {root}: {type(self).__name__} expects folders named by wnid in it, '
@@ -93,54 +94,58 @@ class ImageNetFolders(CustomDataset):
         labels = self._list_labels(root)
         samples, empty = get_samples(root, labels, self.is_valid_file)
         if empty or not samples:
-            where = f'{_listed(empty)} of {root}' if empty else root
+            where = f'{shorten(empty, 5)} of {root}' if empty else root
             raise DatasetError(f'no image in {where}: an unfinished copy?')
         self._metainfo['class_indices'] = tuple(sorted(labels.values()))
         return samples
 
     def _list_labels(self, root: str) -> dict[str, int]:
-        """The folders to read, by name, each with its class index."""
+        """Class index of each folder to read, by its name."""
         wnids = imagenet_wnids()
-        index_of = {wnid: index for index, wnid in enumerate(wnids)}
+        indices = {wnid: index for index, wnid in enumerate(wnids)}
         found, _ = find_folders(root)
-        unknown = [name for name in found if name not in index_of]
+        unknown = [name for name in found if name not in indices]
         if unknown:
             raise DatasetError(
-                f'{root} has folders that are no classes of ImageNet-1K: {_listed(unknown)}; '
+                f'{root} has folders that are not classes of ImageNet-1K: {shorten(unknown, 5)}; '
                 'expected folders named by wnid, such as n01440764, and nothing else'
             )
         wanted = wnids[: self.first_classes]
-        kept = {name: index_of[name] for name in found if index_of[name] < len(wanted)}
+        kept = {name: indices[name] for name in found if indices[name] < len(wanted)}
         expected = self.num_folders if self.first_classes is None else len(wanted)
         if expected is not None and len(kept) != expected:
-            # which ones are missing is known only where every class has to be there
+            # missing ones can be named only if every class is required
             complete = expected == len(wanted)
             missing = [wnid for wnid in wanted if wnid not in kept] if complete else []
             raise DatasetError(
                 f'{root} has {len(kept)} folders of classes, expected {expected}'
-                + (f'; missing: {_listed(missing)}' if missing else ': incomplete or another set?')
+                + (
+                    f'; missing: {shorten(missing, 5)}'
+                    if missing
+                    else ': incomplete or another set?'
+                )
             )
         return kept
 
 
 @DATASETS.register_module()
 class ImageNetC(ImageNetFolders):
-    """ImageNet-C: the validation images of ImageNet corrupted in 19 ways, 5 strengths of each.
+    """ImageNet-C: ImageNet's validation images under 19 corruptions, each at 5 severities.
 
     Benchmarking Neural Network Robustness to Common Corruptions and Perturbations, Hendrycks and
-    Dietterich, ICLR 2019. The files are ``<corruption>/<severity>/<wnid>/*.JPEG``; every sample has
-    the keys ``corruption`` and ``severity``, which ``PackInputs`` has to pass on to the metric:
+    Dietterich, ICLR 2019. The files are ``<corruption>/<severity>/<wnid>/*.JPEG``. Every sample has
+    the keys ``corruption`` and ``severity``, which ``PackInputs`` must pass on to the metric:
     ``meta_keys=('corruption', 'severity')``.
 
     Args:
         data_root, data_prefix, first_classes: As in ``ImageNetFolders``.
-        num_folders: How many classes every corruption and severity has to have.
-        corruptions: Names of those to read.
+        num_folders: Required number of classes for every corruption and severity.
+        corruptions: Names of the corruptions to read.
 
     Raises:
-        DatasetError: As in ``ImageNetFolders``, and if a corruption or a severity is not there; all
-            missing ones are named.
-        ValueError: If a corruption is not known.
+        DatasetError: As in ``ImageNetFolders``, or a corruption or severity is missing; the message
+            names all of them.
+        ValueError: A corruption is not known.
     """
 
     def __init__(self, *args, corruptions: Sequence[str] = CORRUPTIONS, **kwargs) -> None:
@@ -153,7 +158,7 @@ class ImageNetC(ImageNetFolders):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """One dict an image: ``img_path``, ``gt_label``, ``corruption``, ``severity``."""
+        """One dict per image: ``img_path``, ``gt_label``, ``corruption``, ``severity``."""
         backend = get_file_backend(self.img_prefix, enable_singleton=True)
         parts = [(name, severity) for name in self.corruptions for severity in SEVERITIES]
         folders = [backend.join_path(self.img_prefix, name, str(s)) for name, s in parts]
@@ -161,7 +166,7 @@ class ImageNetC(ImageNetFolders):
         if missing:
             raise DatasetError(
                 f'{len(missing)} of {len(parts)} parts of ImageNet-C are missing: '
-                f'{_listed(missing)}; expected <corruption>/<severity>/<wnid>/*.JPEG'
+                f'{shorten(missing, 5)}; expected <corruption>/<severity>/<wnid>/*.JPEG'
             )
         return [
             dict(
@@ -173,8 +178,3 @@ class ImageNetC(ImageNetFolders):
             for (corruption, severity), folder in zip(parts, folders, strict=True)
             for file, label in self.find_samples(folder)
         ]
-
-
-def _listed(names: Sequence[str] | set[str]) -> str:
-    names = sorted(names)
-    return ', '.join(names[:5]) + (f' and {len(names) - 5} more' if len(names) > 5 else '')

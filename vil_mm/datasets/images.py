@@ -1,4 +1,4 @@
-"""Images, folders of them and videos as inputs."""
+"""Images, folders of images and videos as inputs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ VIDEO_SUFFIXES = ('.avi', '.m4v', '.mkv', '.mov', '.mp4', '.webm')
 
 
 def list_images(source: str | Path) -> list[Path]:
-    """The image files that a path names: itself, or those right in the folder, by name.
+    """The image itself, or the images in a folder (not in its subfolders), sorted by name.
 
     Raises:
-        FileNotFoundError: There is no such file or folder.
+        FileNotFoundError: The path does not exist.
         ValueError: The folder holds no image.
     """
     source = Path(source)
@@ -27,16 +27,16 @@ def list_images(source: str | Path) -> list[Path]:
     if not found:
         raise ValueError(
             f'no image in {source}: expected files with one of the endings '
-            f'{", ".join(IMAGE_SUFFIXES)} right in the folder'
+            f'{", ".join(IMAGE_SUFFIXES)} directly in the folder'
         )
     return found
 
 
 def distinct_names(paths: Sequence[str | Path]) -> list[Path]:
-    """A name without ending for what is written of each image, no two the same.
+    """A unique name, without suffix, for the output of each image.
 
-    It is the image's own name. Where several images have it, it is their path below the folder
-    that all images have in common; where they differ in their endings alone, the ending stays.
+    Normally the file's stem. Images that share a stem get their path below the common folder
+    instead, and keep their suffix where only the suffix differs.
     """
     paths = [Path(path) for path in paths]
     folder = os.path.commonpath([path.absolute().parent for path in paths]) if paths else ''

@@ -1,11 +1,11 @@
-"""Label maps: a class a pixel."""
+"""Label maps: one class per pixel."""
 
 from __future__ import annotations
 
 import cv2
 import numpy as np
 
-# What mmseg's reduce_zero_label and IoUMetric take for a pixel without a class.
+# The label that mmseg's reduce_zero_label and IoUMetric use for pixels without a class.
 IGNORE_INDEX = 255
 
 

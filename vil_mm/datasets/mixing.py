@@ -1,8 +1,8 @@
-"""Mixup and cutmix with the images of a batch paired from its two ends.
+"""Mixup and CutMix of a batch with its own reverse.
 
-The ViL recipes mix image n with image B-1-n, the batch read backwards, where mmpretrain draws a
-random order. Everything else is mmpretrain's: one λ, or one box, for the whole batch; λ corrected
-to the share that a box clipped at the border leaves; soft targets mixed by λ.
+The ViL recipes mix image n with image B-1-n, where mmpretrain draws a random permutation.
+Everything else is mmpretrain's: one λ or one box for the whole batch, λ corrected for boxes clipped
+at the border, and soft targets mixed by λ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 @BATCH_AUGMENTS.register_module()
 class ReversedMixup(Mixup):
-    """Mixup (Zhang et al., ICLR 2018) of every image with its mirror image in the batch.
+    """Mixup (Zhang et al., ICLR 2018) of image n with image B-1-n of the batch.
 
     Args:
         alpha: λ is drawn from Beta(alpha, alpha).
@@ -34,7 +34,7 @@ class ReversedMixup(Mixup):
 
 @BATCH_AUGMENTS.register_module()
 class ReversedCutMix(CutMix):
-    """CutMix (Yun et al., ICCV 2019) of every image with its mirror image in the batch.
+    """CutMix (Yun et al., ICCV 2019) of image n with image B-1-n of the batch.
 
     Args:
         alpha, cutmix_minmax, correct_lam: As in mmpretrain's ``CutMix``.
@@ -51,13 +51,13 @@ class ReversedCutMix(CutMix):
         box, lam = self.cutmix_bbox_and_lam(tuple(batch_inputs.shape[-2:]), lam)
         top, bottom, left, right = (int(edge) for edge in box)
         mixed = batch_inputs.clone()
-        # read from the original: image n and its partner take the same box from each other
+        # read from the original: image n and its partner exchange the same box
         mixed[..., top:bottom, left:right] = batch_inputs[..., top:bottom, left:right].flip(0)
         return mixed, _blend(batch_scores, float(lam))
 
 
 def require_even(batch: Tensor) -> None:
-    """Raise ValueError if the image in the middle of the batch would be its own partner."""
+    """Raise ValueError if the middle image of the batch would be its own partner."""
     if len(batch) % 2:
         raise ValueError(
             f'a batch mixed with itself in reverse needs an even number of images, got {len(batch)}'

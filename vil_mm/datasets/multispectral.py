@@ -1,4 +1,4 @@
-"""Images of any number of bands: TIFF files of 8, 16 or 32 bits, and grey or RGBA pictures."""
+"""Images with any number of bands: TIFF files of 8, 16 or 32 bits, grey and RGBA images."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from mmengine.registry import TRANSFORMS
 
 from vil_mm.errors import first_line
 
-FEW = 16  # bands: pages narrower than this are no images but rows of pixels
+MAX_BANDS = 16  # pages narrower than this are rows of pixels, not images
 TIFF_SIGNATURES = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')  # of TIFF and BigTIFF
 
 
 @TRANSFORMS.register_module()
 class LoadMultispectralImage(BaseTransform):
-    """Load an image as it is in its file: every band, at full depth, in the file's order.
+    """Load all bands of an image at full depth, in the file's order.
 
-    TIFF files are read by the package ``tifffile``, whether bands are stored pixel by pixel, one
-    after the other or as pages; other formats by OpenCV, with red first. mmcv's
-    ``LoadImageFromFile`` makes three bands of 8 bits of most of these files, without a word.
+    The package ``tifffile`` reads TIFF files, whether bands are interleaved by pixel, planar or
+    stored as pages; OpenCV reads other formats, with red first. mmcv's ``LoadImageFromFile``
+    silently reduces most of these files to three bands of 8 bits.
 
-    Required key: ``img_path``. Added: ``img`` ``(H, W, C)``, uint8 from files of 8 bits and float32
+    Required key: ``img_path``. Added: ``img`` ``(H, W, C)``, uint8 from 8-bit files and float32
     (values unchanged) from all others; ``img_shape`` and ``ori_shape``.
 
     Args:
-        bands: Bands to load, counted from 0, in the order that the model sees; None for all.
-        rgb: Which of the loaded bands, counted from 0, pictures show as red, green and blue. Of an
-            image with fewer than three bands, pictures show the first, in grey.
-        backend_args: As of ``LoadImageFromFile``.
+        bands: Bands to load, counted from 0, in the order the model sees; None for all.
+        rgb: The loaded bands, counted from 0, that pictures show as red, green and blue. Pictures
+            of images with fewer than three bands show the first in grey.
+        backend_args: As in ``LoadImageFromFile``.
 
     Raises:
-        ValueError: The file is no image, lacks a band, or holds numbers that are not finite;
-            names the file.
+        ValueError: The file is not an image, lacks a band, or holds values that are not finite; the
+            message names the file.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class LoadMultispectralImage(BaseTransform):
 
 
 def read_bands(content: bytes, path: str) -> np.ndarray:
-    """Decode a file to ``(H, W, C)``: uint8, or float32 of the same values.
+    """Decode a file to ``(H, W, C)``: uint8, or float32 with the same values.
 
     Args:
         content: The file's bytes.
-        path: Its name, for messages.
+        path: The file's name, for messages.
 
     Raises:
-        ValueError: It is no image, of a kind that is not supported, or has values that are not
-            finite.
+        ValueError: The file is not an image, has an unsupported pixel type, or holds values that
+            are not finite.
     """
     if content[:4] in TIFF_SIGNATURES:
         image = _read_tiff(content, path)
@@ -114,24 +114,24 @@ def _read_tiff(content: bytes, path: str) -> np.ndarray:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
             axes, image = file.series[0].axes, file.series[0].asarray()
             # tifffile.imwrite(path, image) of (H, W, C) without planarconfig makes H pages
-            if file.is_shaped and len(axes) == 3 and axes.endswith('YX') and _is_last(image):
+            if file.is_shaped and len(axes) == 3 and axes.endswith('YX') and _has_bands_last(image):
                 axes = 'YXS'
-    except Exception as error:  # tifffile and its codecs raise whatever they meet
+    except Exception as error:  # tifffile and its codecs raise errors of any type
         raise ValueError(f'not an image, or a damaged one: {path} ({first_line(error)})') from error
     return _bands_last(axes, image, path)
 
 
-def _is_last(image: np.ndarray) -> bool:
-    """Whether pages ``(H, W, C)`` are rows: few columns, of more of everything else."""
-    return image.shape[2] < FEW and image.shape[2] < min(image.shape[:2])
+def _has_bands_last(image: np.ndarray) -> bool:
+    """Whether the last of three axes holds bands: it is short, and the shortest."""
+    return image.shape[2] < MAX_BANDS and image.shape[2] < min(image.shape[:2])
 
 
 def _bands_last(axes: str, image: np.ndarray, path: str) -> np.ndarray:
-    """``(H, W, C)`` from an array whose axes tifffile names: Y, X, and at most one of bands."""
+    """``(H, W, C)`` from an array with tifffile's axes: Y, X, and at most one of bands."""
     others = [i for i, axis in enumerate(axes) if axis not in 'YX' and image.shape[i] > 1]
     if 'Y' not in axes or 'X' not in axes or len(others) > 1:
         sizes = ', '.join(f'{axis}={n}' for axis, n in zip(axes, image.shape, strict=True))
-        raise ValueError(f'{path} holds no single image: its axes are {sizes}')
+        raise ValueError(f'{path} does not hold a single image: its axes are {sizes}')
     order = [axes.index('Y'), axes.index('X'), *others]
     rest = [i for i in range(image.ndim) if i not in order]
     image = image.transpose(*order, *rest)

@@ -1,4 +1,4 @@
-"""Images as a pipeline loads them, and as people look at them."""
+"""Read images as a pipeline does, and turn them into pictures for people."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
-CUT = (2, 98)  # percentiles of a band that become 0 and 255 in pictures
+PERCENTILES = (2, 98)  # of a band, which become 0 and 255 in pictures
 READING_ERRORS = (AssertionError, OSError, SyntaxError, ValueError, cv2.error)
 
 
 class Look(NamedTuple):
-    """How an image is shown: which channels, and which values are black and full colour.
+    """How to show an image: its channels and its range of values.
 
     Attributes:
         rgb: Channels shown as red, green and blue.
-        limits: ``(3, 2)``, value of 0 and of 255 in each; None for values that are 0 to 255.
+        limits: ``(3, 2)``, the values shown as 0 and 255 in each; None if values are 0 to 255.
     """
 
     rgb: Sequence[int]
     limits: np.ndarray | None
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """``(H, W, 3)``, uint8, RGB, of an image ``(H, W, C)`` or ``(H, W)``."""
+        """Turn an image ``(H, W, C)`` or ``(H, W)`` into a picture ``(H, W, 3)``, uint8, RGB."""
         image = image[..., None] if image.ndim == 2 else image
         shown = image[..., list(self.rgb)]
         if self.limits is not None:
@@ -37,19 +37,18 @@ class Look(NamedTuple):
 
 
 class ImageReader:
-    """Reads files as a pipeline's own loading transform does.
+    """Reads files by a pipeline's own loading transform.
 
-    Pictures show three channels: of images by ``LoadMultispectralImage`` those that its ``rgb``
-    names, by default the first three as red, green and blue; of others, which OpenMMLab loads as
-    BGR, the first three as blue, green and red. Fewer than three: the first, in grey. Values of
-    8 bits are shown as they are; of others, each shown channel is stretched so that its 2nd and
-    98th percentiles are 0 and 255.
+    Pictures show three channels: those in ``rgb`` of ``LoadMultispectralImage``, or the first three
+    as BGR for other loaders. Images with fewer channels show the first in grey. 8-bit values are
+    shown unchanged; otherwise each channel is stretched so that its 2nd and 98th percentiles become
+    0 and 255.
 
     Args:
-        transforms: The pipeline, built; the first transform that loads an image is taken.
+        transforms: The built pipeline; its first transform that loads an image is used.
 
     Raises:
-        ValueError: None of them loads images.
+        ValueError: No transform loads images.
     """
 
     def __init__(self, transforms: Iterable[object]) -> None:
@@ -58,11 +57,13 @@ class ImageReader:
             if 'Load' in name and 'Annotation' not in name:
                 self.loader: BaseTransform = transform
                 return
-        raise ValueError('the pipeline has no transform that loads images, as LoadImageFromFile')
+        raise ValueError(
+            'the pipeline has no transform that loads images, such as LoadImageFromFile'
+        )
 
     @property
     def channels(self) -> int | None:
-        """Channels of all images that are read; None if files decide."""
+        """Channels of every image read; None if they depend on the file."""
         kind = getattr(self.loader, 'color_type', None) or ''
         if kind.startswith(('color', 'grayscale')):
             return 3 if kind.startswith('color') else 1
@@ -71,20 +72,20 @@ class ImageReader:
 
     @property
     def is_8_bit(self) -> bool:
-        """Whether values are 0 to 255 whatever the file's depth."""
+        """Whether values are 0 to 255 for any file."""
         kind = getattr(self.loader, 'color_type', None) or ''
         return kind.startswith(('color', 'grayscale'))
 
     @property
     def converts_to_float(self) -> bool:
-        """Whether images are float32 whatever the file holds."""
+        """Whether images are float32 for any file."""
         return bool(getattr(self.loader, 'to_float32', False))
 
     def read(self, path: str) -> dict:
-        """What the pipeline goes on with: ``img`` ``(H, W, C)`` or ``(H, W)``, its shape, ....
+        """The loading transform's results: ``img`` ``(H, W, C)`` or ``(H, W)``, its shape, ....
 
         Raises:
-            ValueError: The file is no image; names it.
+            ValueError: The file is not an image; the message names it.
         """
         try:
             results = self.loader({'img_path': str(path)})
@@ -97,7 +98,7 @@ class ImageReader:
         return results
 
     def look(self, image: np.ndarray) -> Look:
-        """How to show an image ``(H, W, C)`` or ``(H, W)`` as it was loaded."""
+        """How to show a loaded image ``(H, W, C)`` or ``(H, W)``."""
         channels = 1 if image.ndim == 2 else image.shape[2]
         rgb = getattr(self.loader, 'rgb', None)
         if rgb is None:
@@ -108,18 +109,18 @@ class ImageReader:
         if image.dtype == np.uint8 or self.is_8_bit:
             return Look(rgb, None)
         shown = (image[..., None] if image.ndim == 2 else image)[..., list(rgb)]
-        return Look(rgb, np.percentile(shown.reshape(-1, 3), CUT, axis=0).T)
+        return Look(rgb, np.percentile(shown.reshape(-1, 3), PERCENTILES, axis=0).T)
 
     def picture(self, image: np.ndarray) -> np.ndarray:
-        """``(H, W, 3)``, uint8, RGB, of an image as it was loaded."""
+        """Turn a loaded image into a picture ``(H, W, 3)``, uint8, RGB."""
         return self.look(image).picture(image)
 
 
 def find_reader(dataset: object) -> ImageReader:
-    """The reader of a data set, or of the first one in a wrapper such as ``ConcatDataset``.
+    """The reader of a data set, or of the first data set in a wrapper such as ``ConcatDataset``.
 
     Raises:
-        ValueError: Its pipeline loads no images.
+        ValueError: The pipeline loads no images.
     """
     while not hasattr(dataset, 'pipeline'):
         dataset = dataset.datasets[0] if hasattr(dataset, 'datasets') else dataset.dataset

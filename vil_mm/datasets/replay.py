@@ -1,9 +1,9 @@
-"""Augmentation as a function of the seed and the place in the stream of training samples.
+"""Augmentation that depends only on the seed and the position in the stream of training samples.
 
-mmengine resumes the order of the samples but not the random numbers that augment them, which live
-in worker processes. Here the sampler gives every sample it draws a seed of its own, and the first
-transform of the pipeline starts the generators from it: a resumed run sees the very pictures the
-uninterrupted one would have seen, whatever the number of workers.
+mmengine resumes the order of samples but not the random numbers that augment them, which live in
+worker processes. Here the sampler gives every sample its own seed, and the first transform of the
+pipeline seeds the generators with it: a resumed run sees exactly the images that an uninterrupted
+run would have seen, with any number of workers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class SeededIndex(int):
 
 @DATA_SAMPLERS.register_module()
 class ReplayableInfiniteSampler(InfiniteSampler):
-    """mmengine's ``InfiniteSampler`` whose indices carry a seed made of (run's seed, place).
+    """mmengine's ``InfiniteSampler`` with a seed for every index, from the run's seed and position.
 
     Use with :class:`SeedAugmentation`. Arguments as in ``InfiniteSampler``.
     """
@@ -44,19 +44,19 @@ class ReplayableInfiniteSampler(InfiniteSampler):
 
     def __iter__(self) -> Iterator[SeededIndex]:
         for index in self.indices:
-            place = self.drawn * self.world_size + self.rank
+            position = self.drawn * self.world_size + self.rank
             self.drawn += 1
-            yield SeededIndex(index, mix_seeds(self.seed, place))
+            yield SeededIndex(index, mix_seeds(self.seed, position))
 
     def skip(self, num_samples: int) -> None:
-        """Go to an absolute place of this rank's stream; mmengine calls it when it resumes."""
+        """Go to an absolute position in this rank's stream; mmengine calls this on resuming."""
         self.indices = itertools.islice(self._indices_of_rank(), num_samples, None)
         self.drawn = num_samples
 
 
 @TRANSFORMS.register_module()
 class SeedAugmentation(BaseTransform):
-    """Start the random generators from the sample's own seed; first in a training pipeline."""
+    """Seed the random generators with the sample's seed; comes first in a training pipeline."""
 
     def transform(self, results: dict) -> dict:
         index = results.get('sample_idx')

@@ -8,18 +8,18 @@ from mmcv.transforms.utils import cache_randomness
 from mmengine.registry import TRANSFORMS
 from PIL import Image, ImageFilter, ImageOps
 
-SOLARIZE_THRESHOLD = 128  # Pillow's default; values from it upwards are inverted
+SOLARIZE_THRESHOLD = 128  # Pillow's default; values from here up are inverted
 BLUR_RADII = (0.1, 2.0)  # of Pillow's Gaussian blur, in pixels
 
 
 @TRANSFORMS.register_module()
 class ThreeAugment(BaseTransform):
-    """Make the image grey, solarize it or blur it: exactly one of the three, each by 1/3.
+    """Turn the image grey, solarize it or blur it: one of the three, with equal probability.
 
-    "3-Augment" of DeiT III: Revenge of the ViT, Touvron et al., ECCV 2022, section 3. Pillow does
-    the work, as it did there; the grey of the package mmcv is rounded in another way.
+    "3-Augment" of DeiT III: Revenge of the ViT, Touvron et al., ECCV 2022, section 3. Uses Pillow,
+    as the authors did; mmcv rounds grey differently.
 
-    Required and changed key: ``img``, uint8 ``(H, W, 3)`` in the order BGR.
+    Required and changed key: ``img``, uint8 ``(H, W, 3)``, BGR.
     """
 
     def transform(self, results: dict) -> dict:
@@ -36,7 +36,7 @@ class ThreeAugment(BaseTransform):
 
     @cache_randomness
     def draw(self) -> tuple[str, float]:
-        """Draw the operation, and the radius should it be ``'blur'``."""
+        """Draw the operation and the radius of ``'blur'``."""
         operation = np.random.choice(('grayscale', 'solarize', 'blur'))
         return str(operation), np.random.uniform(*BLUR_RADII)
 

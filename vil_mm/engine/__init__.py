@@ -1,4 +1,4 @@
-"""What runs around a model: optimizer wrappers, hooks, the visualizer and the launch of runs."""
+"""Registered parts of training: optimizer wrappers, hooks, visualizers, log processors."""
 
 from vil_mm.engine.compile_hook import CompileBackboneHook
 from vil_mm.engine.float_outputs_hook import FloatOutputsHook

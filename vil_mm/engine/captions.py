@@ -1,4 +1,4 @@
-"""Pictures of classified images: the class written into the image."""
+"""Pictures of classified images: the class is written on the image."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw
 
 from vil_mm.engine.visualizer import enlargement, font
 
-LEAST = 224  # pixels: lower pictures are enlarged, so that a caption can be read
-TEXT = (10, 28)  # pixels: the smallest and the largest text
+MIN_HEIGHT = 224  # pixels: smaller pictures are enlarged, so that captions are legible
+TEXT_SIZES = (10, 28)  # pixels: smallest and largest text
 BACK, FRONT = (0, 0, 0, 150), (255, 255, 255)
 
 
@@ -23,25 +23,25 @@ def draw_classes(
     *,
     draw_gt: bool = True,
     draw_pred: bool = True,
-    least: int = LEAST,
+    min_height: int = MIN_HEIGHT,
 ) -> np.ndarray:
-    """Write what an image shows into its upper left corner.
+    """Write the class into the upper left corner of an image.
 
     A line reads 'tench 0.93 (class 0)': name, score, number. Text that is too wide is set smaller,
-    and at last cut off.
+    then cut off.
 
     Args:
         image: ``(H, W, 3)``, uint8, RGB.
-        sample: What to write of ``gt_label`` and ``pred_label``.
-        classes: Names of the classes; None to write numbers alone.
+        sample: Holds ``gt_label`` and ``pred_label``, both optional.
+        classes: Class names; None to write only numbers.
         draw_gt: Whether to write the ground truth.
         draw_pred: Whether to write the prediction.
-        least: Height in pixels below which images are enlarged.
+        min_height: Height in pixels below which images are enlarged.
 
     Returns:
-        The picture, uint8, RGB, enlarged by the least whole factor that makes it high enough.
+        The picture, uint8, RGB, enlarged by the smallest sufficient integer factor.
     """
-    factor = enlargement(image.shape[:2], least)
+    factor = enlargement(image.shape[:2], min_height)
     image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     lines = []
     if draw_gt and 'gt_label' in sample:
@@ -66,8 +66,8 @@ def _lines(kind: str, labels: list[int], classes: Sequence[str] | None, scores) 
 
 def _captioned(image: np.ndarray, lines: list[str]) -> np.ndarray:
     height, width = image.shape[:2]
-    size = int(np.clip(height // 14, *TEXT))
-    while size > TEXT[0] and _width(lines, size) > width - size:
+    size = int(np.clip(height // 14, *TEXT_SIZES))
+    while size > TEXT_SIZES[0] and _width(lines, size) > width - size:
         size -= 1
     lines = [_cut(line, width - size, size) for line in lines]
     margin, step = size // 2, size * 4 // 3
@@ -86,7 +86,7 @@ def _width(lines: list[str], size: int) -> int:
 
 
 def _cut(line: str, width: int, size: int) -> str:
-    """A line that is no wider than ``width`` pixels, with '…' where it was cut."""
+    """Cut a line to at most ``width`` pixels, marking the cut with '…'."""
     if _width([line], size) <= width:
         return line
     while line and _width([f'{line}…'], size) > width:

@@ -1,4 +1,4 @@
-"""torch.compile of the backbone alone."""
+"""torch.compile for the backbone alone."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from vil_mm.engine.hooks import unwrap
 class CompileBackboneHook(Hook):
     """Compile ``model.backbone`` in place before a run trains, validates or tests.
 
-    ``compile=True`` of mmengine's Runner compiles the training step with its optimizer, which
-    fails. This compiles the backbone's forward pass (and backward, where one is asked for); the
-    names of its weights stay, so checkpoints fit models that are not compiled, and the other way
-    round. Off unless a config has it among its ``custom_hooks``; nothing is compiled before the
-    first batch, which therefore takes long.
+    mmengine's ``compile=True`` compiles the training step including the optimizer, which fails.
+    This hook compiles only the forward and backward passes of the backbone. Weights keep their
+    names, so checkpoints work with and without compilation. Add it to ``custom_hooks`` to use it;
+    compilation happens at the first batch, which therefore takes long.
 
     Args:
-        blocks: Compile the blocks one by one instead of the whole, which takes a fraction of the
-            time.
-        fullgraph: Fail where the code is no single graph instead of falling back to Python there.
-        dynamic: ``None`` compiles for the first size of image and then for any, ``False`` for every
-            size anew.
+        blocks: Compile blocks one by one instead of the whole backbone, in a fraction of the time.
+        fullgraph: Fail at a graph break instead of falling back to Python.
+        dynamic: ``None`` compiles for the first image size and then for any size; ``False``
+            recompiles for every size.
         mode: 'default', 'reduce-overhead', 'max-autotune' or 'max-autotune-no-cudagraphs'.
         backend: A backend of ``torch.compile``.
     """
@@ -41,24 +39,10 @@ class CompileBackboneHook(Hook):
         backend: str = 'inductor',
     ) -> None:
         self.blocks = blocks
-        self.options = {
-            'fullgraph': fullgraph,
-            'dynamic': dynamic,
-            'mode': mode,
-            'backend': backend,
-        }
+        self.options = dict(fullgraph=fullgraph, dynamic=dynamic, mode=mode, backend=backend)
         self.compiled = False
 
     def before_train(self, runner: Runner) -> None:
-        self._compile(runner)
-
-    def before_val(self, runner: Runner) -> None:
-        self._compile(runner)
-
-    def before_test(self, runner: Runner) -> None:
-        self._compile(runner)
-
-    def _compile(self, runner: Runner) -> None:
         if self.compiled:
             return
         for part in self._parts(runner.model):
@@ -67,11 +51,13 @@ class CompileBackboneHook(Hook):
         what = 'blocks of the backbone' if self.blocks else 'backbone'
         runner.logger.info(f'The {what} will be compiled at the first batch: {self.options}')
 
+    before_val = before_test = before_train
+
     def _parts(self, model: nn.Module) -> list[nn.Module]:
-        """What to compile.
+        """The modules to compile.
 
         Raises:
-            ValueError: The model has no such part.
+            ValueError: The model does not have them.
         """
         model = unwrap(model)
         backbone = getattr(model, 'backbone', None)

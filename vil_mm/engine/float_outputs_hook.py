@@ -1,4 +1,4 @@
-"""Mixed precision for detectors, whose boxes do not go together with bfloat16."""
+"""Mixed precision for detectors, whose boxes need float32."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from torch import Tensor, nn
 
 from vil_mm.engine.hooks import unwrap
 
-# the neck and the heads of a detector, also those of a cascade's stages: roi_head.bbox_head.0
+# a detector's neck and heads, including those of cascade stages: roi_head.bbox_head.0
 _PARTS = re.compile(r'(neck|(roi_head\.)?\w+_head(\.\d+)?)$')
 
 
 @HOOKS.register_module()
 class FloatOutputsHook(Hook):
-    """Lets neck and heads of a detector compute in mixed precision, but hand on float32.
+    """Lets a detector's neck and heads compute in mixed precision but return float32.
 
-    mmdetection computes boxes and losses from what its heads return, in the type that it has: in
-    bfloat16 a coordinate above 256 pixels is a multiple of 2, and mmcv's NMS and RoIAlign have no
-    such kernel on a CPU. A run in full precision stays as it is.
+    mmdetection computes boxes and losses in the dtype that its heads return. In bfloat16,
+    coordinates above 256 pixels are multiples of 2, and mmcv's NMS and RoIAlign have no bfloat16
+    kernel on a CPU. The hook does not affect runs in full precision.
     """
 
     def before_run(self, runner: Runner) -> None:
@@ -31,10 +31,10 @@ class FloatOutputsHook(Hook):
 
 
 def float_outputs(model: nn.Module) -> list[str]:
-    """Make a detector's neck and heads return float32; their names.
+    """Make a detector's neck and heads return float32, and return their names.
 
     Raises:
-        ValueError: It has none.
+        ValueError: The model has neither.
     """
     parts = {name: part for name, part in model.named_modules() if _PARTS.match(name)}
     if not parts:

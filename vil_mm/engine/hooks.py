@@ -1,4 +1,4 @@
-"""Hooks of a run."""
+"""Training hooks: seeds, weights, batch size."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from vil_mm.datasets.replay import mix_seeds, seed_everything
 
 @HOOKS.register_module()
 class SeedIterationHook(Hook):
-    """Start the random generators of every training step from (run's seed, rank, iteration).
+    """Seed the random generators at every training step from (run's seed, rank, iteration).
 
-    With ``SeedAugmentation`` for the data, a resumed run repeats the uninterrupted one: drop path
-    and dropout depend on nothing that a checkpoint does not hold. Both runs need the same seed:
+    Together with ``SeedAugmentation`` for the data, this makes a resumed run repeat the
+    uninterrupted one, including drop path and dropout. Both runs need the same seed:
     ``randomness=dict(seed=...)``.
     """
 
@@ -31,16 +31,17 @@ class SeedIterationHook(Hook):
 
 @HOOKS.register_module()
 class RequireWeightsHook(Hook):
-    """Fail when a checkpoint does not hold the weights that it was loaded for.
+    """Fail if a loaded checkpoint lacks weights of the model.
 
-    mmengine loads with ``strict=False``: a file whose keys match nothing leaves random weights. The
-    error is a ``CheckpointError``, which the tools print without a traceback. A run that is resumed
-    wants the shapes and the optimizer's groups of the checkpoint; weights that are only loaded have
-    their position embedding resized. Names of classes that are not those of the data are warned of.
+    mmengine loads with ``strict=False``: a file whose keys match nothing silently leaves random
+    weights. This hook raises a ``CheckpointError``, which the tools print without a traceback.
+    Resuming also requires equal shapes and optimizer groups; when weights are only loaded, the
+    position embedding is resized. If class names differ from those of the data, a warning is
+    logged.
 
     Args:
-        prefix: Weights whose names begin with it must all be there in the right shape; of the
-            others at least the names are logged. '' requires every weight.
+        prefix: Weights whose names begin with this must all be present in the right shape; other
+            missing names are only logged. '' requires every weight.
     """
 
     def __init__(self, prefix: str = 'backbone.') -> None:
@@ -66,10 +67,10 @@ class RequireWeightsHook(Hook):
 
 @HOOKS.register_module()
 class BatchSizeHook(Hook):
-    """Warn when a run's batch is not the one that its learning rate and updates are made for.
+    """Warn if the batch size differs from the one that the recipe is tuned for.
 
-    The batch is that of all processes, gradient accumulation included; the one expected is the
-    config's ``auto_scale_lr.base_batch_size``. Another number of GPUs changes it without a word.
+    The batch size counts all processes and gradient accumulation, so the number of GPUs changes it
+    silently. The expected one is the config's ``auto_scale_lr.base_batch_size``.
     """
 
     def before_train(self, runner: Runner) -> None:
@@ -88,7 +89,7 @@ class BatchSizeHook(Hook):
 
 
 def _check_groups(runner: Runner, checkpoint: dict, source: str) -> None:
-    """Fail where PyTorch would, before the weights are loaded: groups of other lengths."""
+    """Raise CheckpointError if the optimizer's groups differ, where PyTorch would fail later."""
     optimizer = getattr(getattr(runner, 'optim_wrapper', None), 'optimizer', None)
     saved = (checkpoint.get('optimizer') or {}).get('param_groups')
     if not isinstance(runner, Runner) or optimizer is None or not saved:
@@ -98,13 +99,13 @@ def _check_groups(runner: Runner, checkpoint: dict, source: str) -> None:
         there, here = (f'{sum(x)} parameters in {len(x)} groups' for x in lengths)
         raise CheckpointError(
             f'{source} cannot be resumed: its optimizer has {there}, that of the config {here}; '
-            'resume with the config of the run (a copy lies in its work dir), or start a new run '
+            'resume with the config of the run (a copy is in its work dir), or start a new run '
             'from its weights: --cfg-options load_from=FILE --work-dir NEW'
         )
 
 
 def _warn_of_other_classes(runner: Runner, checkpoint: dict, source: str) -> None:
-    """Names are compared where the numbers agree, and in a test always: weights tell no names."""
+    """Warn if the checkpoint's class names, or in a test their number, differ from the data's."""
     loops = [getattr(runner, f'_{name}_loop', None) for name in ('train', 'test', 'val')]
     loop = next((x for x in loops if isinstance(x, BaseLoop)), None)
     here = getattr(getattr(loop, 'dataloader', None), 'dataset', None)
@@ -128,6 +129,6 @@ def _warn_of_other_classes(runner: Runner, checkpoint: dict, source: str) -> Non
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model itself, out of wrappers for several processes and test-time augmentation."""
+    """The model inside wrappers for distributed training and test-time augmentation."""
     wrapped = is_model_wrapper(model) or isinstance(model, BaseTTAModel)
     return unwrap(model.module) if wrapped else model

@@ -15,27 +15,27 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from vil_mm.layers import HeadNorm, OffsetLayerNorm
 
-PREFIX = 'backbone.'  # what a backbone's parameters are called in every OpenMMLab model
+PREFIX = 'backbone.'  # of a backbone's parameters in every OpenMMLab model
 NORMS = (_NormBase, nn.GroupNorm, nn.LayerNorm, OffsetLayerNorm, HeadNorm)
 MULTIPLIERS = ('norm_decay_mult', 'bias_decay_mult', 'dwconv_decay_mult', 'flat_decay_mult')
 OPTIONS = ('layer_decay_rate', 'custom_keys', *MULTIPLIERS)
 KEY_OPTIONS = ('lr_mult', 'decay_mult')
-# what wrappers of modules (DDP, torch.compile, FSDP, checkpointing) put into parameters' names
+# inserted into parameter names by wrappers (DDP, torch.compile, FSDP, checkpointing)
 _WRAPPING = re.compile(r'\b(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.')
 
 
 class LayerDecayError(ValueError):
-    """A rule of the decay is wrong or matches nothing. The first line says it all."""
+    """A decay rule is wrong or matches nothing. The first line of the message is complete."""
 
 
 @dataclass(frozen=True)
 class GroupSetting:
-    """What parameters of one group share.
+    """The settings shared by the parameters of a group.
 
     Attributes:
-        level: Depth in the backbone, 0 for its embeddings; the last one has the full learning rate.
+        level: Depth in the backbone, 0 for the embeddings; the last has the full learning rate.
         lr_mult: Multiplier of the learning rate.
-        weight_decay: Of the optimizer.
+        weight_decay: Weight decay in the optimizer.
     """
 
     level: int
@@ -45,41 +45,40 @@ class GroupSetting:
 
 @OPTIM_WRAPPER_CONSTRUCTORS.register_module()
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
-    """Gives parameters at depth i of L the learning rate times ``layer_decay_rate ** (L - 1 - i)``.
+    """Multiplies the learning rate at depth i of L by ``layer_decay_rate ** (L - 1 - i)``.
 
-    The depth is what the backbone's ``get_layer_depth(name, prefix)`` says; parameters outside of
-    the backbone have the full rate. It works for models with a ``backbone`` (mmsegmentation's
+    The backbone's ``get_layer_depth(name, prefix)`` gives the depth; parameters outside the
+    backbone have the full rate. This works for models with a ``backbone`` (mmsegmentation's
     ``EncoderDecoder``, mmpretrain's ``ImageClassifier``, mmdetection's detectors) and for a
-    backbone by itself. ``VisionLSTM`` has the method, of mmpretrain's backbones among others
-    ``VisionTransformer``, ``SwinTransformer``, ``ConvNeXt`` and ``BEiT``; those of mmsegmentation
-    and mmdetection have not and are refused.
+    backbone alone. ``VisionLSTM`` has the method, and so do mmpretrain's ``VisionTransformer``,
+    ``SwinTransformer``, ``ConvNeXt``, ``BEiT`` and others; backbones of mmsegmentation and
+    mmdetection do not and are rejected.
 
-    Parameters that share level, multiplier and weight decay form one group of the optimizer; the
-    groups are logged as a table. Frozen parameters are in none.
+    Parameters with equal level, multiplier and weight decay form one optimizer group; the groups
+    are logged as a table. Frozen parameters are in none.
 
     Options of ``paramwise_cfg``:
 
     - ``layer_decay_rate``: see above, in (0, 1].
-    - ``custom_keys``: part of a parameter's name to ``dict(lr_mult=..., decay_mult=...)``. The
-      longest key in a name counts, takes the place of the options below, and multiplies the rate
-      of the layer.
+    - ``custom_keys``: maps a part of parameter names to ``dict(lr_mult=..., decay_mult=...)``. The
+      longest matching key applies; it overrides the options below and multiplies the layer's rate.
     - ``norm_decay_mult``, ``bias_decay_mult``, ``dwconv_decay_mult``, ``flat_decay_mult``:
-      multiplier of the weight decay of norms, of biases, of depthwise convolutions, of parameters
-      with one dimension; the first that applies counts, as in mmengine.
+      multiplier of the weight decay of norms, biases, depthwise convolutions, and parameters with
+      one dimension; the first that applies is used, as in mmengine.
 
     Raises:
-        LayerDecayError: An option is unknown or out of its range; when called, the model's backbone
-            has no ``get_layer_depth``, no parameter has a decayed rate, or an option or key matches
-            no parameter.
+        LayerDecayError: An option is unknown or out of range; when called, the backbone has no
+            ``get_layer_depth``, no parameter has a decayed rate, or an option or key matches no
+            parameter.
     """
 
     def add_params(self, params: list[dict], module: nn.Module, **kwargs) -> None:
         """Append the groups of a model's parameters to ``params`` and log them."""
         self.matched: set[str] = set()
-        depth_of, num_levels = read_depths(module)
+        depths, num_levels = read_depths(module)
         groups: dict[GroupSetting, list[nn.Parameter]] = defaultdict(list)
         for name, parameter, owner in _parameters(module):
-            level = depth_of.get(parameter, num_levels - 1)
+            level = depths.get(parameter, num_levels - 1)
             setting = self._setting(name, parameter, owner, level, num_levels)
             if parameter.requires_grad:
                 groups[setting].append(parameter)
@@ -124,8 +123,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         missing = [key for key in ('lr', 'weight_decay') if self.optimizer_cfg.get(key) is None]
         if missing:
             raise LayerDecayError(
-                f'optim_wrapper.optimizer does not say its {" and ".join(missing)}, which those of '
-                'groups are multiples of; for none say weight_decay=0'
+                f'optim_wrapper.optimizer does not set {" and ".join(missing)}, which groups '
+                'scale; for no weight decay set weight_decay=0'
             )
 
     def _check_matches(self, settings: list[GroupSetting], num_levels: int) -> None:
@@ -140,20 +139,20 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         unused = [key for key in keys if key not in self.matched]
         if unused:
             raise LayerDecayError(
-                f'paramwise_cfg: no parameter of the model is meant by {", ".join(unused)}; fix '
-                'the name or leave it out'
+                f'paramwise_cfg: no parameter of the model matches {", ".join(unused)}; fix '
+                'the name or remove it'
             )
 
 
 def read_depths(model: nn.Module) -> tuple[dict[nn.Parameter, int], int]:
-    """Ask a model's backbone how deep its parameters are.
+    """Ask a model's backbone for the depths of its parameters.
 
     Returns:
-        Depth of each of its parameters, 0 for the embeddings, and the number of depths, of which
-        the last is that of heads.
+        The depth of each parameter, 0 for the embeddings, and the number of depths; the last depth
+        is that of heads.
 
     Raises:
-        LayerDecayError: It has no ``get_layer_depth``.
+        LayerDecayError: The backbone has no ``get_layer_depth``.
     """
     backbone = find_backbone(model)
     depths, numbers = {}, set()
@@ -163,19 +162,19 @@ def read_depths(model: nn.Module) -> tuple[dict[nn.Parameter, int], int]:
         numbers.add(number)
     if len(numbers) != 1:
         raise LayerDecayError(
-            f'{type(backbone).__name__}.get_layer_depth tells {sorted(numbers)} as numbers of '
-            'levels, where it has to tell one'
+            f'{type(backbone).__name__}.get_layer_depth returns different numbers of levels: '
+            f'{sorted(numbers)}'
         )
     return depths, numbers.pop()
 
 
 def find_backbone(model: nn.Module) -> nn.Module:
-    """The module to ask for depths: a model's ``backbone``, or a backbone that is trained alone.
+    """The module that knows depths: a model's ``backbone``, or a backbone trained alone.
 
-    Wrappers that hold a model or a backbone as ``module`` (DDP) are looked into.
+    Wrappers with a ``module`` (DDP) are unwrapped.
 
     Raises:
-        LayerDecayError: Neither has ``get_layer_depth``.
+        LayerDecayError: The module has no ``get_layer_depth``.
     """
     model = _unwrap(model)
     backbone = _unwrap(getattr(model, 'backbone', model))
@@ -183,14 +182,14 @@ def find_backbone(model: nn.Module) -> nn.Module:
         return backbone
     raise LayerDecayError(
         f'{type(backbone).__name__} has no get_layer_depth, which layer-wise learning rate decay '
-        'asks for the depth of a parameter: take VisionLSTM or a backbone of mmpretrain that has '
-        "it (type='mmpretrain.VisionTransformer', 'mmpretrain.SwinTransformer', ...), or leave "
-        'constructor and layer_decay_rate of optim_wrapper out'
+        'needs: use VisionLSTM or a backbone of mmpretrain that has '
+        "it (type='mmpretrain.VisionTransformer', 'mmpretrain.SwinTransformer', ...), or remove "
+        'constructor and layer_decay_rate from optim_wrapper'
     )
 
 
 def format_groups(groups: list[dict]) -> str:
-    """A table of the optimizer's groups: level, multiplier, weight decay, tensors, parameters."""
+    """Format a table of optimizer groups: level, multiplier, weight decay, tensors, parameters."""
     lines = [f'{"level":>5} {"lr x":>9} {"weight decay":>12} {"tensors":>8} {"parameters":>12}']
     for group in groups:
         count = sum(parameter.numel() for parameter in group['params'])
@@ -207,7 +206,7 @@ def _unwrap(module: nn.Module) -> nn.Module:
 
 
 def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module]]:
-    """Name, parameter and the module it belongs to; a shared one comes once."""
+    """Name, parameter and owning module; a shared parameter comes once."""
     seen = set()
     for prefix, owner in model.named_modules():
         for name, parameter in owner.named_parameters(prefix, recurse=False):
@@ -217,7 +216,7 @@ def _parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, nn.Module
 
 
 def _rules(name: str, parameter: nn.Parameter, owner: nn.Module) -> Iterator[str]:
-    """Options of weight decay that apply to a parameter, the first to be looked for first."""
+    """Weight decay options that apply to a parameter, in order of precedence."""
     if isinstance(owner, NORMS):
         yield 'norm_decay_mult'
     if name.endswith('.bias'):

@@ -1,4 +1,4 @@
-"""What a training logs: images per second and memory."""
+"""Training logs: images per second and memory."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from mmengine.runner import LogProcessor, Runner
 class ThroughputLogProcessor(LogProcessor):
     """mmengine's ``LogProcessor`` with images per second and, on a CPU, memory in training lines.
 
-    Images per second are those of all processes over the mean ``time`` of an iteration in the same
-    line. With gradient accumulation an iteration is one of the batches that make up an update, so
-    that its images are counted once. Memory is, as on a GPU, a peak in MiB: there mmengine logs the
-    largest that PyTorch has allocated in any process, here that of this process's resident set,
-    without workers that load data.
+    Images per second are those of all processes divided by the mean iteration ``time`` on the same
+    line; with gradient accumulation, an iteration is one batch, not one update. Memory is a peak in
+    MiB: on a GPU mmengine logs the maximum allocated by PyTorch in any process; on a CPU this logs
+    the peak resident set of this process, without data loader workers.
     """
 
     def get_log_after_iter(self, runner: Runner, batch_idx: int, mode: str) -> tuple[dict, str]:
@@ -38,13 +37,13 @@ class ThroughputLogProcessor(LogProcessor):
 
 
 def peak_resident() -> int:
-    """MiB of the largest resident set that this process has had."""
-    unit = 2**20 if sys.platform == 'darwin' else 2**10  # bytes there, KiB on Linux
+    """Peak resident set of this process in MiB."""
+    unit = 2**20 if sys.platform == 'darwin' else 2**10  # bytes on macOS, KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def _images_per_iteration(loader: object) -> int | None:
-    """Images of all processes' batches; None where a loader does not tell its batch."""
+    """Images per iteration over all processes; None if a loader has no known batch size."""
     size = getattr(loader, 'batch_size', None)
     size = size or getattr(getattr(loader, 'batch_sampler', None), 'batch_size', None)
     return size * get_world_size() if size else None

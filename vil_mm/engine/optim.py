@@ -1,4 +1,4 @@
-"""Optimizer wrappers: what is done with a loss that is not finite, and autocast on any device."""
+"""Optimizer wrappers that skip non-finite losses, and autocast on any device."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class TrainingDivergedError(RuntimeError):
-    """Too many losses were not finite. The first line says it all."""
+    """Too many losses were not finite. The first line of the message is complete."""
 
-    exit_code = 1  # of tools/train.py: not the user's arguments, which are 2
+    exit_code = 1  # of tools/train.py; 2 means wrong arguments
 
 
 class SkipNonFinite:
-    """Mixin of an ``OptimWrapper``: an update whose loss is NaN or infinite is left out.
+    """Mixin for an ``OptimWrapper`` that skips updates whose loss is NaN or infinite.
 
-    Nothing is propagated back, and BatchNorm's running statistics, which the forward pass has
-    already spoilt, are put back. With gradient accumulation the whole update is left out. Processes
-    decide together: all skip if the loss of one is not finite. Skips are counted in the log's
-    ``skipped`` and in checkpoints; too many of them end the training.
+    There is no backward pass, and BatchNorm's running statistics, already corrupted by the forward
+    pass, are restored. With gradient accumulation the whole update is skipped. If the loss of one
+    process is not finite, all processes skip. The number of skips is logged as ``skipped`` and kept
+    in checkpoints; too many skips stop the training.
 
     Args:
-        max_skips_in_a_row: Losses that may follow each other without a finite one between them.
-        max_skips: Losses of a whole run, resumed ones included; ``None`` for no limit.
+        max_skips_in_a_row: Maximum number of consecutive skips.
+        max_skips: Maximum number of skips in a run, including resumed parts; ``None`` for no limit.
         kwargs: As in the wrapper that this is mixed into.
 
     Raises:
@@ -52,13 +52,13 @@ class SkipNonFinite:
             )
         self.max_skips_in_a_row, self.max_skips = max_skips_in_a_row, max_skips
         self.skips, self.skips_in_a_row = 0, 0
-        self._spoilt = False  # a loss of the update that is being accumulated was not finite
+        self._spoilt = False  # a loss of the current update was not finite
         self._model: nn.Module | None = None
         self._statistics: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     @contextlib.contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """The wrapper's own context; what BatchNorm knows before the forward pass is kept."""
+        """The wrapper's own context; saves BatchNorm's statistics before the forward pass."""
         if model is not self._model:
             self._model, live = model, _running_statistics(model)
             self._statistics = live, [torch.empty_like(buffer) for buffer in live]
@@ -69,7 +69,7 @@ class SkipNonFinite:
     def update_params(
         self, loss: Tensor, step_kwargs: dict | None = None, zero_kwargs: dict | None = None
     ) -> None:
-        """Propagate a finite loss back and update, as the wrapper does; skip any other."""
+        """Backpropagate a finite loss and update; skip any other."""
         finite = _finite_everywhere(loss)
         if not finite:
             self._skip(loss)
@@ -90,57 +90,58 @@ class SkipNonFinite:
         _copy(self._statistics[1], self._statistics[0])
         self.skips += 1
         self.skips_in_a_row += 1
-        told = f'{self.skips_in_a_row} in a row, {self.skips} in all'
+        counts = f'{self.skips_in_a_row} in a row, {self.skips} in all'
         if self.skips_in_a_row > self.max_skips_in_a_row or (
             self.max_skips is not None and self.skips > self.max_skips
         ):
             raise TrainingDivergedError(
                 f'training stopped at iteration {self._inner_count}: losses were not finite, '
-                f'{told}. The last checkpoint is kept: go on from it with a lower learning rate or '
-                'without float16 (--amp bfloat16, or no --amp). The limits are optim_wrapper.'
-                f'max_skips_in_a_row={self.max_skips_in_a_row} and max_skips={self.max_skips}'
+                f'{counts}. The last checkpoint is kept: continue from it with a lower learning '
+                'rate or without float16 (--amp bfloat16, or no --amp). The limits are '
+                f'optim_wrapper.max_skips_in_a_row={self.max_skips_in_a_row} and '
+                f'max_skips={self.max_skips}'
             )
         value = loss.item()
         why = 'in another process' if math.isfinite(value) else f'it is {value}'
         print_log(
             f'update skipped at iteration {self._inner_count}, the loss is not finite, {why} '
-            f'({told})',
+            f'({counts})',
             logger='current',
             level=logging.WARNING,
         )
 
     def state_dict(self) -> dict:
-        """That of the wrapper, and the counts under 'skips'."""
+        """The wrapper's state, with the counts under 'skips'."""
         return {**super().state_dict(), 'skips': (self.skips, self.skips_in_a_row)}
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """Counterpart of :meth:`state_dict`; without counts, as of another wrapper, they stay."""
+        """Inverse of :meth:`state_dict`; a state without counts keeps the current ones."""
         self.skips, self.skips_in_a_row = state_dict.pop('skips', (self.skips, 0))
         super().load_state_dict(state_dict)
 
 
 @OPTIM_WRAPPERS.register_module()
 class FiniteLossOptimWrapper(SkipNonFinite, OptimWrapper):
-    """mmengine's ``OptimWrapper`` that skips losses which are not finite: full precision."""
+    """mmengine's ``OptimWrapper``, skipping non-finite losses: for full precision."""
 
 
 @OPTIM_WRAPPERS.register_module()
 class FiniteLossAmpOptimWrapper(SkipNonFinite, AmpOptimWrapper):
-    """mmengine's ``AmpOptimWrapper`` that skips losses which are not finite: float16 on a GPU.
+    """mmengine's ``AmpOptimWrapper``, skipping non-finite losses: for float16 on a GPU.
 
-    Its loss scaling handles gradients that are not finite, as it always does.
+    Its loss scaling still handles non-finite gradients.
     """
 
 
 @OPTIM_WRAPPERS.register_module()
 class AutocastOptimWrapper(SkipNonFinite, OptimWrapper):
-    """Training under ``torch.autocast`` without loss scaling, on any device, CPU included.
+    """Training under ``torch.autocast`` without loss scaling, on any device including the CPU.
 
-    mmengine's ``AmpOptimWrapper`` refuses the CPU; on a GPU it is the one to use for float16.
-    Losses that are not finite are skipped.
+    mmengine's ``AmpOptimWrapper`` does not support CPUs; use it for float16 on a GPU. Non-finite
+    losses are skipped.
 
     Args:
-        dtype: 'bfloat16', which has float32's range and so needs no loss scaling.
+        dtype: 'bfloat16', which needs no loss scaling because it has the range of float32.
         kwargs: As in :class:`SkipNonFinite` and mmengine's ``OptimWrapper``.
     """
 
@@ -166,7 +167,7 @@ def _running_statistics(model: nn.Module) -> list[Tensor]:
 
 
 def _copy(source: list[Tensor], target: list[Tensor]) -> None:
-    """One pass for all of them: a step has no time for a kernel each."""
+    """Copy all tensors at once: one kernel per tensor would slow every step."""
     if source:
         torch._foreach_copy_(target, source)
 

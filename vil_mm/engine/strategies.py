@@ -14,22 +14,22 @@ from vil_mm.layers.block import ViLBlock
 
 @FUNCTIONS.register_module()
 def wrap_vil_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """Wrapping policy of FSDP: every ViL block is one unit, all else belongs to the whole model.
+    """FSDP wrapping policy: every ViL block is a unit; everything else belongs to the root.
 
-    A head must not be one: mmsegmentation calls its ``loss`` and ``predict``, which FSDP does not
-    see, so that its parameters would still be in pieces.
+    A head cannot be a unit: mmsegmentation calls its ``loss`` and ``predict``, which FSDP does not
+    intercept, so its parameters would stay sharded.
     """
     return transformer_auto_wrap_policy(module, recurse, nonwrapped_numel, {ViLBlock})
 
 
 @STRATEGIES.register_module()
 class WholeShapesFSDPStrategy(FSDPStrategy):
-    """mmengine's ``FSDPStrategy`` whose optimizer is made while parameters have their own shapes.
+    """mmengine's ``FSDPStrategy``, but parameters have their shapes when the optimizer is built.
 
-    A sharded parameter is a flat piece, so that every one looks as if it had a single dimension:
-    ``flat_decay_mult=0`` would take the weight decay from all of them, without a word. Besides it
-    heeds its option ``sync_bn``, lets all processes of every kind of ``AmpOptimWrapper`` skip steps
-    together, and loads optimizer states under any version of PyTorch.
+    Sharded parameters are flat, so every one seems to have a single dimension, and
+    ``flat_decay_mult=0`` would silently disable weight decay for all of them. This strategy also
+    respects its option ``sync_bn``, makes all processes skip steps together for every kind of
+    ``AmpOptimWrapper``, and loads optimizer states with any version of PyTorch.
     """
 
     def _wrap_model(self, model: nn.Module) -> nn.Module:
@@ -40,13 +40,13 @@ class WholeShapesFSDPStrategy(FSDPStrategy):
     ) -> BaseOptimWrapper:
         if isinstance(optim_wrapper, dict):
             kind = OPTIM_WRAPPERS.get(optim_wrapper.get('type', 'OptimWrapper'))
-            if issubclass(kind, AmpOptimWrapper):  # mmengine looks for that very name
+            if issubclass(kind, AmpOptimWrapper):  # mmengine checks only for the exact name
                 optim_wrapper.setdefault('use_fsdp', True)
         with FullyShardedDataParallel.summon_full_params(model, writeback=False):
             return super().build_optim_wrapper(optim_wrapper, model)
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Load what :meth:`optim_state_dict` gave; by names, as torch has changed their order."""
+        """Load a result of :meth:`optim_state_dict` by name; torch changed the argument order."""
         sharded = FullyShardedDataParallel.optim_state_dict_to_load(
             model=self.model, optim=self.optim_wrapper.optimizer, optim_state_dict=state_dict
         )

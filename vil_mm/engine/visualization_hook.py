@@ -1,4 +1,4 @@
-"""Pictures of predictions, while a model is trained or tested."""
+"""Pictures of predictions during training and testing."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ from vil_mm.files import atomic_write
 
 @HOOKS.register_module()
 class PictureHook(Hook):
-    """Draws every image that is tested with its prediction, of segmentors, classifiers, detectors.
+    """Draws every test image with its prediction, for segmentors, classifiers and detectors.
 
-    Images are read as the test data's pipeline reads them, so that they may have any number of
-    bands. The files are ``<out_dir>/<image name>.png``; images of one name keep as much of their
-    paths as tells them apart. Takes the place of the visualization hooks of OpenMMLab's packages in
-    ``tools/test.py --show-dir``.
+    Images are read by the test data's pipeline and may have any number of bands. The files are
+    ``<out_dir>/<image name>.png``; for images of equal name, enough of the path is added to make
+    them unique. Replaces OpenMMLab's visualization hooks in ``tools/test.py --show-dir``.
 
     Args:
-        out_dir: Folder to write to.
+        out_dir: Output folder.
         show: Open a window for each picture, for ``wait_time`` seconds (0: until a key is pressed).
         wait_time: See ``show``.
-        score_thr: Of detectors, the least score of boxes that are drawn.
+        score_thr: Minimum score of a detector's boxes to draw.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class PictureHook(Hook):
         self.reader: ImageReader | None = None
 
     def before_test(self, runner: Runner) -> None:
-        """Settle the pictures' names and how images are read."""
+        """Choose the names of pictures and how images are read."""
         dataset = runner.test_dataloader.dataset
         paths = [str(dataset.get_data_info(i)['img_path']) for i in range(len(dataset))]
         self.names = dict(zip(paths, distinct_names(paths), strict=True))
@@ -80,7 +79,7 @@ class PictureHook(Hook):
     def _draw(
         self, runner: Runner, name: str, image: np.ndarray, sample: BaseDataElement
     ) -> np.ndarray | None:
-        """The picture ``(H', W', 3)``, RGB; None where only the first process can draw it."""
+        """The picture ``(H', W', 3)``, RGB; None if only the main process can draw it."""
         if isinstance(sample, DataSample):
             classes = runner.test_dataloader.dataset.metainfo.get('classes')
             return draw_classes(image, sample, classes)
@@ -89,7 +88,7 @@ class PictureHook(Hook):
         if not is_main_process():
             return None
         options = {} if 'pred_sem_seg' in sample else {'pred_score_thr': self.score_thr}
-        with TemporaryDirectory() as folder:  # with a file, the backends get no second copy
+        with TemporaryDirectory() as folder:  # given a file, the backends get no second copy
             options['out_file'] = f'{folder}/picture.png'
             runner.visualizer.add_datasample(name, image, data_sample=sample, **options)
         return runner.visualizer.get_image()
@@ -97,9 +96,9 @@ class PictureHook(Hook):
 
 @HOOKS.register_module()
 class ClsVisualizationHook(VisualizationHook):
-    """mmpretrain's ``VisualizationHook`` with red and blue in their places.
+    """mmpretrain's ``VisualizationHook`` with red and blue in the right order.
 
-    That one hands images as loaded, in the order BGR, to a visualizer that draws RGB.
+    mmpretrain passes images in BGR, as loaded, to a visualizer that draws RGB.
     """
 
     def _draw_samples(

@@ -18,24 +18,24 @@ from mmseg.visualization import SegLocalVisualizer
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = (255, 255, 255), (40, 40, 40)
-NO_CLASS = ('no class given', (40, 40, 40))  # of pixels that are ignored, in every picture
-LARGEST = 4096  # pixels: a side beyond which no picture is enlarged
+NO_CLASS = ('no class given', (40, 40, 40))  # ignored pixels, in every picture
+MAX_SIDE = 4096  # pixels: pictures are not enlarged beyond this
 
 
 @VISUALIZERS.register_module()
 class SegPanelVisualizer(SegLocalVisualizer):
     """Draws a data sample as a row of titled panels over a legend of the classes that occur.
 
-    Takes the place of mmseg's ``SegLocalVisualizer`` in any config, so that its
-    ``SegVisualizationHook``, ``--show-dir`` of the test tool and the inferencer draw panels.
+    Replaces mmseg's ``SegLocalVisualizer`` in any config, so that ``SegVisualizationHook``, the
+    test tool's ``--show-dir`` and the inferencer draw panels.
 
     Args:
         name: Name of the instance.
-        alpha: Share of the class colour where a label map lies over the image, 0 to 1. Pixels
-            without a class (255) are dark grey, and have an entry in the legend.
-        min_height: Smaller images are enlarged by the least whole factor that gives panels at
-            least so many pixels high.
-        **kwargs: Those of ``SegLocalVisualizer``.
+        alpha: Opacity of class colours over the image, 0 to 1. Pixels without a class (255) are
+            dark grey and have an entry in the legend.
+        min_height: Images lower than this, in pixels, are enlarged by the smallest sufficient
+            integer factor.
+        **kwargs: Arguments of ``SegLocalVisualizer``.
     """
 
     def __init__(
@@ -45,12 +45,11 @@ class SegPanelVisualizer(SegLocalVisualizer):
         self.min_height = min_height
 
     def set_dataset_meta(self, classes=None, palette=None, dataset_name=None, **_: object) -> None:
-        """Take names and colours of classes from a data set's metadata, as a checkpoint keeps it.
+        """Set class names and colours from the metadata of a data set or checkpoint.
 
         Args:
-            classes, palette, dataset_name: As of ``SegLocalVisualizer``.
-            **_: Whatever else a data set or a checkpoint notes (``label_map``,
-                ``reduce_zero_label``, ...) is not needed for drawing.
+            classes, palette, dataset_name: As in ``SegLocalVisualizer``.
+            **_: Other metadata (``label_map``, ``reduce_zero_label``, ...) is ignored.
         """
         if classes and not palette:
             palette = default_palette(len(classes))
@@ -58,7 +57,7 @@ class SegPanelVisualizer(SegLocalVisualizer):
 
     @property
     def dataset_meta(self) -> dict | None:
-        """Names and colours of classes; set in every process, where mmengine does it in one."""
+        """Class names and colours; set in every process, unlike in mmengine."""
         return self._dataset_meta
 
     @dataset_meta.setter
@@ -85,14 +84,14 @@ class SegPanelVisualizer(SegLocalVisualizer):
         Args:
             name: Identifier of the picture.
             image: ``(H, W, 3)``, RGB, uint8.
-            data_sample: What to draw of ``gt_sem_seg`` and ``pred_sem_seg``; what it lacks is left
-                out. A label map of another size is resized to the image, nearest pixel.
+            data_sample: Holds ``gt_sem_seg`` and ``pred_sem_seg``, both optional. A label map of
+                another size is resized to the image by nearest neighbour.
             draw_gt: Whether to draw the ground truth.
             draw_pred: Whether to draw the prediction.
             show: Whether to open a window, for ``wait_time`` seconds (0: until a key is pressed).
             wait_time: See ``show``.
-            out_file: File to write instead of handing the picture to the backends.
-            step: Step under which the backends keep the picture.
+            out_file: File to write instead of passing the picture to the backends.
+            step: Step under which the backends store the picture.
             with_labels: Whether to draw the legend.
             with_image: Whether to draw the panel of the input.
         """
@@ -127,9 +126,9 @@ class SegPanelVisualizer(SegLocalVisualizer):
 
         Args:
             image, data_sample, draw_gt, draw_pred, with_labels, with_image: See there.
-            legend_lines: Height of the legend in lines, so that pictures of a video have one size;
-                classes that find no room are left out, the smallest first. None for as many as it
-                takes.
+            legend_lines: Fixed number of legend lines, so that frames of a video have equal size;
+                classes that do not fit are left out, the smallest first. None for as many lines as
+                needed.
         """
         wanted = {
             'ground truth': ('gt_sem_seg', draw_gt),
@@ -156,21 +155,18 @@ class SegPanelVisualizer(SegLocalVisualizer):
         return picture
 
     def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The image ``(H, W, 3)`` under the colours of its labels ``(H, W)``."""
+        """Overlay the image ``(H, W, 3)`` with the colours of its labels ``(H, W)``."""
         palette = self.dataset_meta['palette']
         index = np.minimum(labels, len(palette))
         colours = np.array([*palette, NO_CLASS[1]], np.float32)[index]
         mixed = ((1 - self.alpha) * image + self.alpha * colours).round().astype(np.uint8)
-        mixed[index == len(palette)] = NO_CLASS[1]  # opaque, to be told from dark classes
+        mixed[index == len(palette)] = NO_CLASS[1]  # opaque, to differ from dark classes
         return mixed
 
     def _occurring(
         self, maps: dict[str, np.ndarray], by_size: bool
     ) -> list[tuple[str, tuple[int, ...]]]:
-        """Name and colour of every class in any of the maps; in order of classes or of pixels.
-
-        Pixels without a class come last.
-        """
+        """Name and colour of every class in the maps, by index or by size; "no class" last."""
         classes, palette = self.dataset_meta['classes'], self.dataset_meta['palette']
         pixels = np.concatenate([labels.ravel() for labels in maps.values()])
         found, counts = np.unique(pixels, return_counts=True)
@@ -181,20 +177,20 @@ class SegPanelVisualizer(SegLocalVisualizer):
 
 
 def default_palette(count: int) -> list[list[int]]:
-    """Colours of classes that have none: those that mmseg draws for such a data set."""
+    """Colours for a data set without a palette, the same as mmseg's."""
     return np.random.RandomState(42).randint(0, 255, (count, 3)).tolist()
 
 
-def enlargement(size: tuple[int, int], least: int) -> int:
-    """The least whole factor that makes a picture ``(H, W)`` ``least`` pixels high.
+def enlargement(size: tuple[int, int], min_height: int) -> int:
+    """The smallest integer factor that makes a picture ``(H, W)`` ``min_height`` pixels high.
 
-    It is smaller where a side would be longer than 4096 pixels.
+    It is limited so that no side exceeds 4096 pixels.
     """
-    return max(1, min(-(-least // size[0]), LARGEST // max(size)))
+    return max(1, min(-(-min_height // size[0]), MAX_SIDE // max(size)))
 
 
 def _labels(data: PixelData, size: tuple[int, int]) -> np.ndarray:
-    """Label map ``(H, W)`` of the size asked for, int32, from ``(1, H, W)`` on any device."""
+    """Label map ``(1, H, W)`` on any device as ``(H, W)`` of a given size, int32, on the CPU."""
     labels = np.asarray(data.cpu().data).squeeze(0).astype(np.int32)
     if labels.shape == size:
         return labels
@@ -202,10 +198,10 @@ def _labels(data: PixelData, size: tuple[int, int]) -> np.ndarray:
 
 
 def _side_by_side(panels: dict[str, np.ndarray], size: int) -> np.ndarray:
-    """Panels of one size with a title over each, on paper; ``size`` of the text in pixels."""
+    """Panels of equal size under their titles; ``size`` is the text size in pixels."""
     height, width = next(iter(panels.values())).shape[:2]
     gap, head, own = size // 2, 2 * size, width
-    width = max(own, *(int(font(size).getlength(title)) for title in panels))  # of narrow images
+    width = max(own, *(int(font(size).getlength(title)) for title in panels))  # long titles
     page = Image.new('RGB', (len(panels) * (width + gap) + gap, head + height + gap), PAPER)
     draw = ImageDraw.Draw(page)
     for i, (title, panel) in enumerate(panels.items()):
@@ -216,7 +212,7 @@ def _side_by_side(panels: dict[str, np.ndarray], size: int) -> np.ndarray:
 
 
 def _widened(picture: np.ndarray, names: Sequence[str], size: int) -> np.ndarray:
-    """A picture ``(H, W, 3)`` with paper on its right if the longest name needs it in a legend."""
+    """Pad a picture ``(H, W, 3)`` on the right if the longest legend entry needs it."""
     longest = max(int(font(size).getlength(name)) for name in names)
     missing = max(0, 3 * (size // 2) + size + longest - picture.shape[1])
     if not missing:
@@ -227,9 +223,9 @@ def _widened(picture: np.ndarray, names: Sequence[str], size: int) -> np.ndarray
 def _legend(
     entries: list[tuple[str, tuple[int, ...]]], width: int, size: int, lines: int | None
 ) -> np.ndarray:
-    """A strip ``(h, width, 3)`` of colour patches with names, in as many lines as they need.
+    """A strip ``(h, width, 3)`` of colour patches with names.
 
-    With ``lines`` it has that many, and what does not fit is left out.
+    With ``lines`` it has exactly that many lines, and entries that do not fit are left out.
     """
     gap, line, face = size // 2, size + size // 2, font(size)
     places, x, y = [], gap, 0
@@ -250,7 +246,7 @@ def _legend(
 
 
 @lru_cache
-def font(size: int) -> ImageFont.FreeTypeFont:
-    """The sans-serif font that comes with matplotlib, which MMEngine needs in any case."""
-    path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans.ttf')
-    return ImageFont.truetype(str(path), size)
+def font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The sans-serif font of matplotlib, which MMEngine requires anyway."""
+    name = 'DejaVuSans-Bold.ttf' if bold else 'DejaVuSans.ttf'
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path(), 'fonts/ttf', name)), size)

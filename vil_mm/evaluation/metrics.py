@@ -1,4 +1,4 @@
-"""Accuracy where mmpretrain's own does not do: on some of the classes, and on corrupted images."""
+"""Accuracy metrics that mmpretrain lacks: on a subset of classes, and on corrupted images."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mmpretrain.evaluation import Accuracy
 class SubsetAccuracy(Accuracy):
     """Top-k accuracy in percent among the classes of the data set only.
 
-    ImageNet-A and -R have images of 200 of the 1000 classes, and are by convention scored so: the
-    other scores are left out before the best are taken. Which classes these are, the data set says
-    in ``metainfo['class_indices']``, as ``ImageNetFolders`` does.
+    ImageNet-A and -R cover 200 of the 1000 classes, and by convention the scores of other classes
+    are ignored. The data set lists its classes in ``metainfo['class_indices']``, as
+    ``ImageNetFolders`` does.
 
     Args:
         topk: As in mmpretrain's ``Accuracy``.
@@ -31,15 +31,15 @@ class SubsetAccuracy(Accuracy):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        # no threshold: among the classes left even a best score may have rounded to zero
+        # no threshold: among the remaining classes even the best score may be rounded to zero
         super().__init__(topk=topk, thrs=None, collect_device=collect_device, prefix=prefix)
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Keep of every sample the scores of the set's classes, and the label among these.
+        """Collect the scores of the set's classes, and the label among them, for every sample.
 
         Raises:
-            ValueError: If the data set does not name its classes, the samples have no scores, or a
-                score or label does not belong to these classes.
+            ValueError: The data set does not list its classes, samples have no scores, or there is
+                no score for a class or a label of another class.
         """
         indices = self._class_indices()
         super().process(data_batch, [_restrict(sample, indices) for sample in data_samples])
@@ -56,9 +56,9 @@ class SubsetAccuracy(Accuracy):
 
 @METRICS.register_module()
 class CorruptionAccuracy(BaseMetric):
-    """Top-1 accuracy in percent on ImageNet-C: of every corruption, and the mean.
+    """Top-1 accuracy in percent on ImageNet-C, per corruption and on average.
 
-    Each of a corruption's severities has equal weight in it. ``top1`` is the mean of all pairs of
+    The severities of a corruption have equal weight. ``top1`` is the mean over all pairs of
     corruption and severity (not the benchmark's "mCE", which is relative to AlexNet).
 
     Args:
@@ -68,10 +68,10 @@ class CorruptionAccuracy(BaseMetric):
     default_prefix = 'accuracy'
 
     def process(self, data_batch, data_samples: Sequence[dict]) -> None:
-        """Keep of every sample its corruption, its severity and whether the best score is right.
+        """Collect corruption, severity and correctness of every sample.
 
         Raises:
-            ValueError: If samples do not say how they were corrupted.
+            ValueError: Samples lack their corruption or severity.
         """
         for sample in data_samples:
             if 'corruption' not in sample or 'severity' not in sample:
@@ -81,7 +81,7 @@ class CorruptionAccuracy(BaseMetric):
                     "'severity'))"
                 )
             correct = int(sample['pred_score'].argmax()) == int(sample['gt_label'])
-            # one object a name: there are millions of results
+            # share one string per name: there are millions of results
             corruption = sys.intern(sample['corruption'])
             self.results.append((corruption, int(sample['severity']), correct))
 
@@ -99,7 +99,7 @@ class CorruptionAccuracy(BaseMetric):
 
 
 def _restrict(sample: dict, indices: list[int]) -> dict:
-    """A sample with the scores of some classes and its label as the place among them."""
+    """A sample with only the scores of some classes, and its label as an index among them."""
     if 'pred_score' not in sample:
         raise ValueError('SubsetAccuracy needs predictions with pred_score, got none')
     scores, label = sample['pred_score'].cpu(), int(sample['gt_label'])

@@ -1,4 +1,4 @@
-"""What OpenMMLab sees: the registered models."""
+"""The models registered with OpenMMLab."""
 
 from vil_mm.models.backbones import VisionLSTM
 from vil_mm.models.data_preprocessor import MultibandSegDataPreProcessor

@@ -1,4 +1,4 @@
-"""Normalisation of images of any number of channels."""
+"""Normalise images with any number of channels."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from mmseg.models import SegDataPreProcessor
 
 @MODELS.register_module()
 class MultibandSegDataPreProcessor(SegDataPreProcessor):
-    """mmseg's ``SegDataPreProcessor`` with a ``mean`` and ``std`` of any length.
-
-    That one takes 1 or 3 values. With these it is the same.
+    """mmseg's ``SegDataPreProcessor`` with ``mean`` and ``std`` of any length, not only 1 or 3.
 
     Args:
-        mean: A value a channel, in the model's order, or one for all; None to leave images as they
-            are.
-        std: As ``mean``.
-        **kwargs: Those of ``SegDataPreProcessor``. ``bgr_to_rgb`` acts on images of three channels
-            alone.
+        mean: One value per channel, in the model's order, or one for all; None for no
+            normalisation.
+        std: Like ``mean``.
+        **kwargs: Arguments of ``SegDataPreProcessor``. ``bgr_to_rgb`` only affects images of three
+            channels.
 
     Raises:
         ValueError: ``mean`` and ``std`` differ in length.
@@ -45,11 +43,11 @@ class MultibandSegDataPreProcessor(SegDataPreProcessor):
         self.register_buffer('std', torch.tensor(std).view(-1, 1, 1), False)
 
     def forward(self, data: dict, training: bool = False) -> dict:
-        """As of ``SegDataPreProcessor``.
+        """As in ``SegDataPreProcessor``.
 
         Raises:
-            ValueError: The images have another number of channels than ``mean``. One channel
-                passes: it is grey for every value of ``mean``.
+            ValueError: The number of channels differs from that of ``mean``. A single channel is
+                accepted and normalised by every value of ``mean``.
         """
         given, wanted = len(data['inputs'][0]), len(self.mean) if self._enable_normalize else 1
         if wanted != 1 and given not in (1, wanted):

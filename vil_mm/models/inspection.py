@@ -1,4 +1,4 @@
-"""Questions about a model that is built: what it is, what it takes, how large it is."""
+"""Inspect a built model: its kind, its input channels, its size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def find_kind(model: nn.Module) -> str:
     """'segmentor', 'classifier' or 'detector'.
 
     Raises:
-        ValueError: It is none of them.
+        ValueError: The model is none of them.
     """
     if hasattr(model, 'decode_head'):
         return 'segmentor'
@@ -17,16 +17,16 @@ def find_kind(model: nn.Module) -> str:
         return 'detector'
     if hasattr(model, 'head') and hasattr(model, 'backbone'):
         return 'classifier'
-    raise ValueError(f'{type(model).__name__} is no segmentor, classifier or detector')
+    raise ValueError(f'{type(model).__name__} is not a segmentor, classifier or detector')
 
 
 def count_channels(model: nn.Module) -> int:
-    """C of the images that a model takes: of its backbone's first convolution, 3 without one."""
+    """Input channels of a model: those of its backbone's first convolution, 3 without one."""
     backbone = getattr(model, 'backbone', model)
     layers = (x for x in backbone.modules() if isinstance(x, nn.Conv2d))
     return next((layer.in_channels for layer in layers), 3)
 
 
 def count_parameters(model: nn.Module) -> int:
-    """Trained or not."""
+    """Number of parameters, trainable or frozen."""
     return sum(parameter.numel() for parameter in model.parameters())

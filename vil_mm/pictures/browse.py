@@ -1,4 +1,4 @@
-"""What a model sees of a data set: images as loaded, as augmented, and every step between."""
+"""Show what a model sees of a data set: images as loaded, as augmented, and every step between."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
-import matplotlib
 import mmcv
 import numpy as np
 import torch
@@ -15,12 +14,12 @@ from mmengine.dataset import BaseDataset
 from mmengine.structures import PixelData
 from mmpretrain.structures import DataSample
 from mmseg.structures import SegDataSample
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vil_mm.datasets.reading import find_reader
 from vil_mm.datasets.replay import SeededIndex, mix_seeds
-from vil_mm.engine.captions import LEAST, draw_classes
-from vil_mm.engine.visualizer import SegPanelVisualizer
+from vil_mm.engine.captions import MIN_HEIGHT, draw_classes
+from vil_mm.engine.visualizer import SegPanelVisualizer, font
 from vil_mm.errors import ArgumentError
 from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.build import build_dataset
@@ -30,10 +29,10 @@ from vil_mm.runs.tasks import classification, find_task, refuse_detection
 
 MODES = ('original', 'transformed', 'concat', 'pipeline')
 GAP = 12  # pixels between the pictures of one image
-SCREEN = (1600, 1000)  # pixels that a page of several pictures should fit
-HEIGHTS = (384, 320, 256, 192, 144, 96)  # of its images, the first with which it does
-TITLE = 16  # pixels of its titles
-# an image as the pipeline has it, then as a picture (H, W, 3), RGB; labels (H, W) or the class
+SCREEN = (1600, 1000)  # width and height in pixels that a page of several pictures should fit
+HEIGHTS = (384, 320, 256, 192, 144, 96)  # image heights to try, from the largest
+TITLE = 16  # text size of titles in pixels
+# The pipeline's image, later a picture (H, W, 3), RGB; and labels (H, W) or the class.
 Step = tuple[np.ndarray, np.ndarray | None]
 
 
@@ -48,24 +47,24 @@ def browse(
 ) -> list[Path]:
     """Draw images of a config's data set into PNG files.
 
-    Segmentation: image and labels side by side over a legend. Classification: the image with its
-    class. What the data preprocessor does to a batch (padding, mixup, cutmix, normalisation) comes
-    later and is not seen.
+    Segmentation shows image and labels side by side over a legend; classification shows the image
+    with its class. The data preprocessor's steps (padding, mixup, cutmix, normalisation) come later
+    and are not shown.
 
     Args:
-        cfg: What ``read_config`` returned, of a segmentor or classifier.
-        folder: To write to.
-        phase: 'train', 'val' or 'test': whose data set and pipeline.
-        mode: 'original' as loaded, 'transformed' as the pipeline leaves it, 'concat' both,
-            'pipeline' after every transform that changes the image.
-        number: How many images, from the first; None for all.
-        progress: Told how far it is.
+        cfg: The result of ``read_config``, for a segmentor or classifier.
+        folder: Output folder.
+        phase: 'train', 'val' or 'test': which data set and pipeline to use.
+        mode: 'original' as loaded, 'transformed' after the pipeline, 'concat' both, 'pipeline'
+            after every transform that changes the image.
+        number: Number of images, from the first; None for all.
+        progress: Progress callback.
 
     Returns:
         The files.
 
     Raises:
-        FileNotFoundError: The data are not there.
+        FileNotFoundError: Data are missing.
         ValueError: The config is for detection or has no such phase, or there are no images.
     """
     refuse_detection(cfg)
@@ -82,7 +81,7 @@ def browse(
     for index in range(total):
         inner, own = _innermost(dataset, index)
         steps = _steps(inner, own, index)
-        look = reader.look(next(iter(steps.values()))[0])  # of the image as loaded, for all steps
+        look = reader.look(next(iter(steps.values()))[0])  # from the image as loaded, for all steps
         chosen = _chosen(steps, mode).items()
         steps = {name: (look.picture(image), target) for name, (image, target) in chosen}
         page = _page(draw, steps) if len(steps) > 1 else _picture(draw, *steps.popitem())
@@ -94,7 +93,7 @@ def browse(
 
 
 def _innermost(dataset: BaseDataset, index: int) -> tuple[BaseDataset, int]:
-    """The data set inside wrappers such as ConcatDataset and RepeatDataset, and the index there."""
+    """The data set inside wrappers such as ConcatDataset, and the index within it."""
     for part in getattr(dataset, 'datasets', []):
         if index < len(part):
             return _innermost(part, index)
@@ -105,10 +104,10 @@ def _innermost(dataset: BaseDataset, index: int) -> tuple[BaseDataset, int]:
 
 
 def _steps(dataset: BaseDataset, index: int, seed: int) -> dict[str, Step]:
-    """Image and target after each transform that changes one of them, up to the packing.
+    """Image and target after each transform that changes one of them, up to packing.
 
     Raises:
-        ValueError: The pipeline refuses the image, as it may by returning None, at every try.
+        ValueError: The pipeline rejects the image (returns None) at every attempt.
     """
     for attempt in range(20):
         data, steps = dataset.get_data_info(index), {}
@@ -123,7 +122,7 @@ def _steps(dataset: BaseDataset, index: int, seed: int) -> dict[str, Step]:
                 steps[f'{len(steps) + 1} {type(transform).__name__}'] = after
         if data is not None and steps:
             return steps
-    raise ValueError(f'the pipeline refuses image {index} or loads none')
+    raise ValueError(f'the pipeline rejects image {index} or loads none')
 
 
 def _step(data: dict) -> Step | None:
@@ -141,7 +140,7 @@ def _same(before: Step | None, after: Step) -> bool:
 
 
 def _chosen(steps: dict[str, Step], mode: str) -> dict[str, Step]:
-    """What a mode shows; labels may be loaded when the image is resized already."""
+    """The steps that a mode shows; labels may be loaded after the image was resized."""
     if mode == 'pipeline':
         return steps
     images, last = list(steps.values()), list(steps.values())[-1]
@@ -152,18 +151,20 @@ def _chosen(steps: dict[str, Step], mode: str) -> dict[str, Step]:
 
 
 def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
-    """What draws a picture ``(H, W, 3)``, RGB, uint8, with its target.
+    """A function that draws a picture ``(H, W, 3)``, RGB, uint8, with its target.
 
-    A height may follow, below which images are enlarged.
+    Its optional third argument is the height below which images are enlarged.
     """
     if find_task(cfg) is classification:
         classes = dataset.metainfo.get('classes')
 
-        def draw(picture: np.ndarray, target: np.ndarray | None, height: int = LEAST) -> np.ndarray:
+        def draw(
+            picture: np.ndarray, target: np.ndarray | None, height: int = MIN_HEIGHT
+        ) -> np.ndarray:
             sample = DataSample()
             if target is not None:
                 sample.set_gt_label(target)
-            return draw_classes(picture, sample, classes, least=min(height, LEAST))
+            return draw_classes(picture, sample, classes, min_height=min(height, MIN_HEIGHT))
 
         return draw
     panels = SegPanelVisualizer('browse')
@@ -182,13 +183,13 @@ def _drawer(cfg: Config, dataset: BaseDataset) -> Callable[..., np.ndarray]:
 
 
 def _picture(draw: Callable[..., np.ndarray], name: str, step: Step) -> np.ndarray:
-    """One step alone, as large as it is."""
+    """One step alone, at its own size."""
     picture = draw(*step)
     return _titled(picture, _title(name, step), max(15, picture.shape[1] // 40))
 
 
 def _page(draw: Callable[..., np.ndarray], steps: dict[str, Step]) -> np.ndarray:
-    """Several steps in reading order, all of one height; the titles tell their own sizes."""
+    """Several steps in reading order, at equal height; titles give the original sizes."""
     for height in HEIGHTS:
         pictures = [
             _titled(draw(*_resized(step, height), height), _title(name, step), TITLE)
@@ -205,7 +206,7 @@ def _title(name: str, step: Step) -> str:
 
 
 def _resized(step: Step, height: int) -> Step:
-    """A step whose image has this height; its labels, if any, take the nearest pixel's."""
+    """Resize a step's image to a height, and its labels, if any, by nearest neighbour."""
     image, target = step
     size = max(1, round(image.shape[1] * height / image.shape[0])), height
     kind = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_CUBIC
@@ -216,18 +217,17 @@ def _resized(step: Step, height: int) -> Step:
 
 
 def _titled(picture: np.ndarray, title: str, size: int) -> np.ndarray:
-    """A picture ``(H, W, 3)`` under its title; ``size`` of the text in pixels."""
-    path = Path(matplotlib.get_data_path(), 'fonts/ttf/DejaVuSans-Bold.ttf')
-    font = ImageFont.truetype(str(path), size)
-    width = max(picture.shape[1], int(font.getlength(title)) + 2 * GAP)
+    """A picture ``(H, W, 3)`` under its title; ``size`` is the text size in pixels."""
+    face = font(size, bold=True)
+    width = max(picture.shape[1], int(face.getlength(title)) + 2 * GAP)
     page = Image.new('RGB', (width, picture.shape[0] + 2 * size), 'white')
-    ImageDraw.Draw(page).text((GAP, size), title, (40, 40, 40), font, anchor='lm')
+    ImageDraw.Draw(page).text((GAP, size), title, (40, 40, 40), face, anchor='lm')
     page.paste(Image.fromarray(picture), (0, 2 * size))
     return np.array(page)
 
 
 def _grid(pictures: list[np.ndarray]) -> np.ndarray:
-    """Pictures on white, in as many columns as fill the screen best."""
+    """Arrange pictures on white in the number of columns that fits the screen best."""
     return min(
         (_rows(pictures, columns) for columns in range(1, len(pictures) + 1)),
         key=lambda page: max(page.shape[1] / SCREEN[0], page.shape[0] / SCREEN[1]),

@@ -1,4 +1,4 @@
-"""Watch modules from outside while a model runs."""
+"""Record module outputs while a model runs."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Any
 
 from torch import nn
 
-# From a module, its positional inputs and its output to what is kept of a call.
+# Maps a module, its positional inputs and its output to the value to keep from a call.
 Keep = Callable[[nn.Module, tuple, Any], Any]
 
 
 @contextmanager
 def captured(modules: Sequence[nn.Module], keep: Keep) -> Iterator[list[tuple[int, Any]]]:
-    """Keep something of each call of some modules.
+    """Keep a value from each call of some modules.
 
     Args:
-        modules: They are left as they were.
-        keep: What to keep of a call; see ``Keep``.
+        modules: Modules to hook; the hooks are removed at the end.
+        keep: Selects the value to keep; see ``Keep``.
 
     Yields:
-        A list that grows while the model runs: the module's place in ``modules``, and what was
-        kept, in the order of the calls.
+        A list that grows while the model runs, in order of calls: the module's index in ``modules``
+        and the kept value.
     """
     found: list[tuple[int, Any]] = []
 

@@ -1,4 +1,4 @@
-"""Which classes a model takes for which: the confusion matrix of a segmentor or classifier."""
+"""The confusion matrix of a segmentor or classifier."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from vil_mm.runs.data import check_samples
 from vil_mm.runs.launch import prepare_testing
 from vil_mm.runs.tasks import refuse_detection
 
-INCHES_A_CLASS = 0.19
-VALUES_UP_TO = 20  # classes for which numbers fit into the cells
-LISTED = 40  # pairs beside the matrix of more classes
+INCHES_PER_CLASS = 0.19
+VALUES_UP_TO = 20  # maximum number of classes whose percentages fit into the cells
+LISTED = 40  # pairs listed beside a larger matrix
 
 
 class Confusion(NamedTuple):
-    """A pair of classes and what share of the first is taken for the second."""
+    """A pair of classes and the share of the first that is predicted as the second."""
 
     truth: str
     taken_for: str
@@ -47,20 +47,20 @@ class Confusion(NamedTuple):
 def count_confusion(
     cfg: Config, source: str | Path, progress: Progress = no_progress
 ) -> tuple[np.ndarray, list[str]]:
-    """Count a model's answers on the test data of its config.
+    """Count a model's predictions on the test data of its config.
 
     Args:
-        cfg: What ``read_config`` returned, of a segmentor or classifier.
-        source: A checkpoint, which is tested first; or what ``tools/test.py --out`` has written:
-            the folder of label maps, or a classifier's ``predictions.pkl``.
-        progress: Told how far it is.
+        cfg: The result of ``read_config``, for a segmentor or classifier.
+        source: A checkpoint, which is tested first; or the output of ``tools/test.py --out``: the
+            folder of label maps, or a classifier's ``predictions.pkl``.
+        progress: Progress callback.
 
     Returns:
-        Pixels or images ``(K, K)``, true class by row, int64; and the names of the classes.
+        Pixels or images ``(K, K)``, int64, with one row per true class; and the class names.
 
     Raises:
-        FileNotFoundError: Data, checkpoint or a label map are not there.
-        ValueError: The config is for detection, or the predictions are not those of this config.
+        FileNotFoundError: Data, the checkpoint or a label map is missing.
+        ValueError: The config is for detection, or the predictions do not match it.
     """
     refuse_detection(cfg)
     source = Path(source)
@@ -85,13 +85,13 @@ def count_confusion(
 def segmentor_confusion(
     folder: Path, dataset: BaseDataset, progress: Progress = no_progress
 ) -> np.ndarray:
-    """Pixels ``(K, K)`` of label maps, as ``tools/test.py --out`` numbers them, against the truth.
+    """Count pixels ``(K, K)`` of label maps, written by ``tools/test.py --out``, against the truth.
 
-    Maps have the name of the image and are as large as the annotation, or are resized to it.
+    Maps are named after their image; maps of another size than the annotation are resized.
 
     Raises:
         FileNotFoundError: An image has no map.
-        ValueError: A map has a class that is not one of the data set's.
+        ValueError: A map has a class that the data set does not have.
     """
     num_classes, total = len(dataset.metainfo['classes']), len(dataset)
     first = int(getattr(dataset, 'reduce_zero_label', False))
@@ -115,7 +115,7 @@ def segmentor_confusion(
             <= predicted[known].max(initial=0)
             < num_classes
         ):
-            raise ValueError(f'{path} is no map of the {num_classes} classes of this config')
+            raise ValueError(f'{path} is not a map of the {num_classes} classes of this config')
         pairs = truth[known].astype(np.int64) * num_classes + predicted[known]
         matrix += np.bincount(pairs, minlength=num_classes**2).reshape(matrix.shape)
         progress('label maps', i + 1, total)
@@ -123,13 +123,13 @@ def segmentor_confusion(
 
 
 def classifier_confusion(predictions: Sequence[dict], num_classes: int) -> np.ndarray:
-    """Images ``(K, K)`` of mmpretrain's predicted samples.
+    """Count images ``(K, K)`` from mmpretrain's predicted samples.
 
     Raises:
-        ValueError: There are none, or they have another number of classes.
+        ValueError: There are no predictions, or they have another number of classes.
     """
     if not predictions:
-        raise ValueError('the predictions are of no image')
+        raise ValueError('the predictions contain no image')
     labels = torch.stack([torch.as_tensor(p['pred_label']).flatten()[0] for p in predictions])
     truth = torch.stack([torch.as_tensor(p['gt_label']).flatten()[0] for p in predictions])
     if max(labels.max(), truth.max()) >= num_classes:
@@ -144,17 +144,17 @@ def _read(path: Path) -> list[dict]:
             return predictions
     except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, TypeError):
         pass
-    raise ValueError(f'{path} holds no predictions of a classifier, as tools/test.py --out writes')
+    raise ValueError(f"{path} holds no classifier's predictions written by tools/test.py --out")
 
 
 def normalise(matrix: np.ndarray) -> np.ndarray:
-    """Shares of each row ``(K, K)``; NaN in rows of classes that do not occur."""
+    """Divide each row by its sum ``(K, K)``; rows of classes that do not occur become NaN."""
     counts = matrix.sum(axis=1, keepdims=True)
     return np.divide(matrix, counts, out=np.full(matrix.shape, np.nan), where=counts > 0)
 
 
 def most_confused(matrix: np.ndarray, classes: Sequence[str], top: int) -> list[Confusion]:
-    """The pairs of which the largest share of the true class is taken for the other, in order."""
+    """The pairs with the largest share of the true class predicted as the other, in order."""
     shares = np.nan_to_num(normalise(matrix))
     np.fill_diagonal(shares, 0)
     order = np.argsort(-shares, axis=None, kind='stable')[:top]
@@ -167,13 +167,9 @@ def most_confused(matrix: np.ndarray, classes: Sequence[str], top: int) -> list[
 
 
 def check_cmap(name: str) -> None:
-    """Fail if there is no such colour map.
-
-    Raises:
-        ValueError: There is none.
-    """
+    """Raise ValueError if matplotlib has no such colour map."""
     if name not in matplotlib.colormaps:
-        raise ArgumentError('is no colour map of matplotlib, as viridis is', cmap=name)
+        raise ArgumentError('not a colour map of matplotlib, such as viridis', cmap=name)
 
 
 def plot_confusion(
@@ -185,26 +181,26 @@ def plot_confusion(
     cmap: str = 'viridis',
     include_values: bool = False,
 ) -> Path:
-    """Draw shares of each row into a PNG that grows with the classes; names stay legible.
+    """Draw the row-normalised matrix into a PNG that grows with the number of classes.
 
-    Above 20 classes, where cells have no room for numbers, the pairs confused most stand beside
-    it, and colours tell small shares apart.
+    With more than 20 classes, cells have no room for numbers: the most confused pairs are listed
+    beside the matrix, and the colour scale resolves small shares.
 
     Args:
-        matrix: ``(K, K)``, true class by row. Rows of classes that do not occur are grey.
-        classes: Their names.
-        out_png: File to write; its folder is made.
-        title: Above it: what was tested.
+        matrix: ``(K, K)``, one row per true class. Rows of classes that do not occur are grey.
+        classes: Class names.
+        out_png: File to write; its folder is created.
+        title: Title, saying what was tested.
         cmap: A colour map of matplotlib.
-        include_values: Write percentages into the cells; always up to 20 classes.
+        include_values: Write percentages into the cells; always done for up to 20 classes.
 
     Raises:
         ValueError: The colour map is not known.
     """
     check_cmap(cmap)
     few = len(classes) <= VALUES_UP_TO
-    side = max(6.0, 2.2 + INCHES_A_CLASS * len(classes) * (2 if few else 1))
-    heading = max(11.0, 0.9 * side)  # large pictures are looked at from afar, too
+    side = max(6.0, 2.2 + INCHES_PER_CLASS * len(classes) * (2 if few else 1))
+    heading = max(11.0, 0.9 * side)  # large pictures are also viewed from further away
     figure = new_figure(side + 1 if few else 1.35 * side, side if few else 1.1 * side)
     left, right = figure.add_gridspec(1, 2, width_ratios=(1, 0.001 if few else 0.3)).subplots()
     image = _draw_shares(left, normalise(matrix), classes, cmap, heading)
@@ -223,7 +219,7 @@ def plot_confusion(
 def _draw_shares(
     axes: Axes, shares: np.ndarray, classes: Sequence[str], cmap: str, heading: float
 ) -> AxesImage:
-    """The matrix with its names; above 20 classes on all sides, along lines every ten."""
+    """The matrix with class names; above 20 classes on all sides, with a line every ten."""
     few = len(classes) <= VALUES_UP_TO
     norm = PowerNorm(1.0 if few else 0.5, 0, 100)
     axes.set_facecolor('0.85')
@@ -241,7 +237,7 @@ def _draw_shares(
 
 
 def _write_values(image: AxesImage, fontsize: float) -> None:
-    """Whole percentages in the cells that have at least half a percent."""
+    """Write whole percentages into cells of at least half a percent."""
     for (row, column), percent in np.ndenumerate(image.get_array().filled(np.nan)):
         if percent >= 0.5:
             red, green, blue, _ = image.cmap(image.norm(percent))
@@ -253,7 +249,7 @@ def _write_values(image: AxesImage, fontsize: float) -> None:
 
 
 def _list_pairs(axes: Axes, pairs: Sequence[Confusion], heading: float) -> None:
-    """The pairs in words, the largest share first."""
+    """List the pairs as text, the largest share first."""
     axes.set_title('confused most', loc='left', fontweight='bold', fontsize=1.1 * heading)
     for i, pair in enumerate(pairs):
         text = f'{pair.share:>4.0%}  {_short(pair.truth)} → {_short(pair.taken_for)}'

@@ -1,4 +1,4 @@
-"""Training curves, from the scalars that MMEngine's ``LocalVisBackend`` writes beside a run."""
+"""Training curves, from the scalars that MMEngine's ``LocalVisBackend`` writes during a run."""
 
 from __future__ import annotations
 
@@ -30,18 +30,17 @@ LABELS = {
 def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
     """Read the curves of a run from ``WORK_DIR/*/vis_data/scalars.json``.
 
-    A resumed run leaves one time-stamped folder per start. They are joined in the order of their
-    names: from the first training line of a later start on, what earlier ones wrote is dropped.
-    Folders without a training line, as a validation on its own leaves them, are passed over.
+    A resumed run leaves one time-stamped folder per start, joined here in the order of their names:
+    a later start replaces whatever earlier ones wrote from its first training line on. Folders
+    without a training line, such as those of a validation alone, are skipped.
 
     Returns:
-        For every scalar (``loss``, ``lr``, ``mIoU`` in percent, ...) its value by iteration, the
-        iterations in rising order.
+        Every scalar (``loss``, ``lr``, ``mIoU`` in percent, ...) by iteration, in rising order.
 
     Raises:
-        FileNotFoundError: There is no such folder, or no start of a training has written scalars
-            there; says why.
-        ValueError: A line is not JSON; the last of a file may be cut short.
+        FileNotFoundError: The folder does not exist or holds no scalars of a training; the message
+            says why.
+        ValueError: A line is not JSON; the last line of a file may be truncated.
     """
     files = sorted(require('run', work_dir).glob('*/vis_data/scalars.json'))
     starts = [lines for lines in map(_read_lines, files) if any('loss' in x for x in lines)]
@@ -51,14 +50,22 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
     for lines in starts:
         first = min(line['step'] for line in lines if 'loss' in line)
         curves = {k: {i: v for i, v in c.items() if i < first} for k, c in curves.items()}
-        for line in lines:
-            for name in line.keys() - {'step', 'iter', 'epoch'}:
-                curves.setdefault(name, {})[line['step']] = line[name]
+        _add(curves, lines)
+    return _sort(curves)
+
+
+def _add(curves: dict[str, Curve], lines: list[dict]) -> None:
+    for line in lines:
+        for name in line.keys() - {'step', 'iter', 'epoch'} if 'step' in line else ():
+            curves.setdefault(name, {})[line['step']] = line[name]
+
+
+def _sort(curves: dict[str, Curve]) -> dict[str, Curve]:
     return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
 
 
 def _why_empty(work_dir: Path) -> str:
-    """What it is about a folder that there are no scalars of a training in it."""
+    """Why a folder holds no scalars of a training."""
     texts = {log: log.read_text(errors='replace') for log in sorted(work_dir.glob('*/*.log'))}
     trainings = [log for log, text in texts.items() if 'Checkpoints will be saved to' in text]
     if trainings and not any('(train) [' in texts[log] for log in trainings):
@@ -69,7 +76,7 @@ def _why_empty(work_dir: Path) -> str:
             'default_hooks.logger.interval=1'
         )
     if texts and not trainings:
-        return f'{work_dir} holds tests and no training; curves are of the work dir of a training'
+        return f'{work_dir} holds only tests; name the work dir of a training'
     return (
         f'no training line in any {work_dir}/*/vis_data/scalars.json: is this the --work-dir '
         "of a training, and has its visualizer a vis_backend of type 'LocalVisBackend'?"
@@ -77,19 +84,19 @@ def _why_empty(work_dir: Path) -> str:
 
 
 def _logging_interval(work_dir: Path) -> int | str:
-    """Iterations between two lines, by the config that a run has left; 'few' where it has not."""
+    """Iterations between two lines, from the config in the work dir; 'few' without a config."""
     configs = sorted(work_dir.glob('*.py'), key=lambda path: path.stat().st_mtime)
     if not configs:
         return 'few'
     try:
         cfg = Config.fromfile(configs[-1], import_custom_modules=False)
-    except Exception:  # any other program that lies there
+    except Exception:  # some other Python file
         return 'few'
     return cfg.get('default_hooks', {}).get('logger', {}).get('interval', 10)
 
 
 def _read_lines(path: Path) -> list[dict]:
-    """The records of one file; a last line that a killed run has cut short is left out."""
+    """The records of one file, without a last line truncated by a killed run."""
     lines, records = path.read_text(errors='replace').splitlines(), []
     for number, line in enumerate(lines, start=1):
         try:
@@ -106,14 +113,12 @@ def read_run(path: str | Path) -> dict[str, Curve]:
     if not path.is_file():
         return read_scalars(path)
     curves: dict[str, Curve] = {}
-    for line in _read_lines(path):
-        for name in line.keys() - {'step', 'iter', 'epoch'} if 'step' in line else ():
-            curves.setdefault(name, {})[line['step']] = line[name]
+    _add(curves, _read_lines(path))
     if not curves:
         raise ValueError(
             f'{path} holds no scalars; name a work dir, or a WORK_DIR/*/vis_data/scalars.json of it'
         )
-    return {name: dict(sorted(curve.items())) for name, curve in sorted(curves.items())}
+    return _sort(curves)
 
 
 def plot_runs(
@@ -123,25 +128,25 @@ def plot_runs(
     legend: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Path:
-    """Draw scalars of one or several runs over the iterations into a PNG of 150 dpi.
+    """Plot scalars of one or several runs over iterations into a PNG of 150 dpi.
 
     Args:
         runs: Work dirs or JSON logs.
-        out_png: File to write; its folder is made.
-        keys: Scalars, a panel each; by default the training loss and the first of ``SCORES`` that
-            the runs have. A run without a scalar is left out of its panel.
-        legend: A name for each run; by default those of the work dirs. Equal ones get numbers.
-        title: Above the picture; by default the name of the only run.
+        out_png: File to write; its folder is created.
+        keys: Scalars, one panel each; by default the training loss and the first of ``SCORES`` that
+            the runs have. A run that lacks a scalar is left out of its panel.
+        legend: One name per run; by default those of the work dirs. Equal names are numbered.
+        title: Title; by default the name of a single run.
 
     Returns:
         The path of the PNG.
 
     Raises:
-        FileNotFoundError, ValueError: As ``read_run``; no run has one of the keys; or there is not
-            one name for each run.
+        FileNotFoundError, ValueError: As ``read_run``; no run has one of the keys; or the number of
+            names differs from the number of runs.
     """
     curves = [read_run(run) for run in runs]
-    names = _told_apart(list(legend or map(_name, runs)))
+    names = _make_distinct(list(legend or map(_name, runs)))
     if len(names) != len(runs):
         raise ArgumentError(f'{len(names)} names for {len(runs)} runs', legend=legend)
     known = sorted({name for curve in curves for name in curve})
@@ -162,7 +167,7 @@ def plot_runs(
 
 
 def _name(run: str | Path) -> str:
-    """Of a work dir; of a JSON log that of its work dir, or its own where it lies elsewhere."""
+    """Name of the work dir, also for a JSON log inside one; else the log's own name."""
     path = Path(run).resolve()
     if not path.is_file():
         return path.name
@@ -170,17 +175,17 @@ def _name(run: str | Path) -> str:
     return path.parents[2].name if in_work_dir else path.stem
 
 
-def _told_apart(names: list[str]) -> list[str]:
-    """With numbers where they are the same."""
+def _make_distinct(names: list[str]) -> list[str]:
+    """Number names that are equal."""
     numbered = [
         f'{name} ({names[: i + 1].count(name)})' if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
-    return numbered if len(set(numbered)) == len(names) else _told_apart(numbered)
+    return numbered if len(set(numbered)) == len(names) else _make_distinct(numbered)
 
 
 def _draw_panel(ax: Axes, key: str, curves: dict[str, Curve], colours: dict[str, str]) -> None:
-    """One scalar of each run: many points with their running mean, few with marks and the best."""
+    """Draw one scalar of each run: scores with marks and the best, others with a running mean."""
     for name, curve in curves.items():
         steps, values = np.array(list(curve)), np.array(list(curve.values()), float)
         if key in SCORES:
@@ -222,10 +227,7 @@ def _draw_score(ax: Axes, steps: np.ndarray, values: np.ndarray, name: str, colo
 
 
 def smooth(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean over each value and the ``width`` before and after it; fewer at the ends.
-
-    Values ``(N,)`` that are not finite count for nothing.
-    """
+    """Running mean of values ``(N,)`` over a window of ``width`` on both sides, ignoring NaNs."""
     finite = np.isfinite(values)
     kernel = np.ones(2 * width + 1)
     total, count = (

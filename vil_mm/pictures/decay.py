@@ -1,8 +1,8 @@
-"""How long the memory of each mLSTM head lasts: what the forget gates of an image say.
+"""How long the memory of each mLSTM head lasts, from the forget gates of an image.
 
-A token s that was written at time s has decayed by time t to the product of the forget gates in
-between, ``exp(F_t - F_s)`` with ``F_t = sum_{r<=t} log sigmoid(f_r)`` (its own gate is not applied
-to a token). That is the decay alone: how strongly a token was written is the input gate's part.
+A token written at time s has decayed by time t by the product of the forget gates in between,
+``exp(F_t - F_s)`` with ``F_t = sum_{r<=t} log sigmoid(f_r)`` (a token's own gate does not apply to
+it). The input gate, which sets how strongly a token is written, is not part of this.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class ScanGates(NamedTuple):
 
     Attributes:
         layer: 0-based.
-        order: In which the grid was read.
+        order: Order in which the grid was read.
         grid: (Hg, Wg).
-        log_forget: ``(NH, S)``, log sigmoid(f), in the order in which the tokens are read; float64.
+        log_forget: ``(NH, S)``, log sigmoid(f), in reading order; float64.
     """
 
     layer: int
@@ -46,22 +46,22 @@ class ScanGates(NamedTuple):
 
 @torch.no_grad()
 def read_gates(backbone: VisionLSTM, images: Tensor) -> list[ScanGates]:
-    """Forget gates of every scan of an image ``(1, C, H, W)``, in the order of the layers.
+    """Forget gates of every scan for an image ``(1, C, H, W)``, in the order of the layers.
 
-    The forget gates are hooked, so that scans call them; what each gave is read when its scan ends.
+    Hooks on the forget gates make scans call them instead of fusing them.
     """
     scans = [(i, scan) for i, layer in enumerate(list_layers(backbone)) for scan in layer.scans]
     with captured([x for _, scan in scans for x in (scan.fgate, scan)], _keep) as found:
         backbone(images)
     calls = iter(found)  # a scan calls its gate before it ends
     return [
-        ScanGates(scans[at // 2][0], order, grid, _log_forget(gates, order))
-        for (_, gates), (at, (order, grid)) in zip(calls, calls, strict=True)
+        ScanGates(scans[index // 2][0], order, grid, _log_forget(gates, order))
+        for (_, gates), (index, (order, grid)) in zip(calls, calls, strict=True)
     ]
 
 
 def _keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | tuple[Order, tuple]:
-    """Of a forget gate what it gave, of a scan its order and grid."""
+    """The output of a forget gate, or the order and grid of a scan."""
     if not isinstance(module, Scan):
         return output
     x, _, order = inputs
@@ -69,34 +69,34 @@ def _keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor | tuple[Or
 
 
 def _log_forget(gates: Tensor, order: Order) -> Tensor:
-    """Pre-activations ``(1, H, W, NH)`` to ``(NH, S)``, in the order of reading."""
+    """Turn pre-activations ``(1, H, W, NH)`` into ``(NH, S)``, in reading order."""
     log_forget = F.logsigmoid(gates[0].double()).flatten(0, 1).T.cpu()
     return log_forget.flip(-1) if order.reverse else log_forget
 
 
 def half_life(log_forget: Tensor) -> Tensor:
-    """Tokens after which half of a contribution is left, at the mean rate of ``(..., S)``.
+    """Tokens after which half of a contribution remains, at the mean rate over ``(..., S)``.
 
-    The first gate decays an empty memory and is left out; infinite where nothing is forgotten.
+    The first gate acts on an empty memory and is ignored. Infinite if nothing is forgotten.
     """
     rate = -log_forget[..., 1:].mean(-1)
     return math.log(2) / rate
 
 
 def survival(log_forget: Tensor, at: int) -> Tensor:
-    """What is left at time ``at`` of each token ``(..., S)``, 0 to 1; of later tokens nothing."""
+    """Share of each token ``(..., S)`` that remains at time ``at``, 0 to 1; 0 for later tokens."""
     total = log_forget.cumsum(-1)
-    left = (total[..., at : at + 1] - total).exp()
-    left[..., at + 1 :] = 0
-    return left
+    share = (total[..., at : at + 1] - total).exp()
+    share[..., at + 1 :] = 0
+    return share
 
 
 def survival_map(gates: ScanGates, token: tuple[int, int] | None = None) -> Tensor:
-    """What is left of each token ``(NH, Hg, Wg)`` when one is read, or at the end of the scan.
+    """Share of each token ``(NH, Hg, Wg)`` that remains when a given token is read.
 
     Args:
-        gates: Of a scan.
-        token: Row and column of the token that is read then; ``None`` for the last of the scan.
+        gates: Gates of a scan.
+        token: Row and column of the token; ``None`` for the last token of the scan.
 
     Raises:
         ValueError: The token is outside the grid.
@@ -104,11 +104,11 @@ def survival_map(gates: ScanGates, token: tuple[int, int] | None = None) -> Tens
     height, width = gates.grid
     length = height * width
     at = length - 1 if token is None else _find_time(token, gates)
-    left = survival(gates.log_forget, at)
-    left = left.flip(-1) if gates.order.reverse else left
+    share = survival(gates.log_forget, at)
+    share = share.flip(-1) if gates.order.reverse else share
     if gates.order.columns:
-        return left.unflatten(-1, (width, height)).transpose(-2, -1)
-    return left.unflatten(-1, (height, width))
+        return share.unflatten(-1, (width, height)).transpose(-2, -1)
+    return share.unflatten(-1, (height, width))
 
 
 def _find_time(token: tuple[int, int], gates: ScanGates) -> int:
@@ -136,12 +136,12 @@ def draw_decay(
     title: str,
     token: tuple[int, int] | None = None,
 ) -> Figure:
-    """Half-lives of all layers and heads, and maps of what is left of each token in some layers.
+    """Draw half-lives of all layers and heads, and maps of surviving tokens in some layers.
 
     Args:
-        gates: Of :func:`read_gates`; of a layer with several scans the maps show the first.
-        sample: The image that they were read on.
-        title: Heading of the figure.
+        gates: The result of :func:`read_gates`; maps show the first scan of a layer.
+        sample: The image.
+        title: Figure title.
         token: See :func:`survival_map`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where a segmentor is wrong: predictions beside ground truth, and what differs."""
+"""Show where a segmentor is wrong: predictions beside ground truth, and their differences."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Result(NamedTuple):
     """A segmentor's prediction for one image of a data set.
 
     Attributes:
-        name: Of the image file.
+        name: Name of the image file.
         image: ``(H, W, 3)``, uint8, RGB, see ``ImageReader``.
-        truth: ``(H, W)``, uint8, 255 where no class is given.
+        truth: ``(H, W)``, uint8, 255 for unlabelled pixels.
         prediction: ``(H, W)``, uint8.
-        num_classes: K.
+        num_classes: Number of classes.
     """
 
     name: str
@@ -45,12 +45,12 @@ class Result(NamedTuple):
     num_classes: int
 
     def errors(self) -> np.ndarray:
-        """``(H, W)``, uint8: ``RIGHT``, ``WRONG``, or ``IGNORED`` where no class is given."""
+        """``(H, W)``, uint8: ``RIGHT``, ``WRONG``, or ``IGNORED`` for unlabelled pixels."""
         errors = np.where(self.prediction == self.truth, RIGHT, WRONG)
         return np.where(self.truth == IGNORE_INDEX, IGNORED, errors).astype(np.uint8)
 
     def scores(self) -> tuple[float, float]:
-        """mIoU over the classes in truth or prediction, and accuracy; percent, as IoUMetric."""
+        """mIoU over the classes that occur, and accuracy, in percent, as computed by IoUMetric."""
         pair = (torch.from_numpy(x) for x in (self.prediction, self.truth))
         areas = IoUMetric.intersect_and_union(*pair, self.num_classes, IGNORE_INDEX)
         metrics = IoUMetric.total_area_to_metrics(*areas)
@@ -58,35 +58,27 @@ class Result(NamedTuple):
 
 
 def check_segmentor(model: nn.Module) -> None:
-    """Fail if there is no label map to be wrong in.
-
-    Raises:
-        ValueError: The model is no segmentor.
-    """
+    """Raise ValueError if the model is not a segmentor."""
     if not hasattr(model, 'decode_head'):
         raise ValueError(
-            f'errors are drawn of segmentation; the config is of a {find_kind(model)}, whose '
-            'scores tools/test.py gives'
+            f'errors can be drawn for segmentation only; the config is of a {find_kind(model)}, '
+            'which tools/test.py scores'
         )
 
 
 def test_data(cfg: Config) -> BaseDataset:
-    """The data set that a config is tested on, with its own pipeline.
+    """The test data set of a config, with its own pipeline.
 
     Raises:
-        ValueError: It has none, or no images in it.
+        ValueError: The config has no test data, or the data set has no images.
     """
     if not (cfg.get('test_dataloader') or {}).get('dataset'):
-        raise ValueError(f'{cfg.filename}: no test_dataloader.dataset, whose labels are compared')
+        raise ValueError(f'{cfg.filename}: no test_dataloader.dataset to compare with')
     return build_dataset(cfg, 'test')
 
 
 def check_indices(dataset: BaseDataset, indices: Sequence[int]) -> None:
-    """Fail if a data set has no image of some number.
-
-    Raises:
-        ValueError: Says how many there are.
-    """
+    """Raise ValueError if the data set has no image at an index."""
     for index in indices:
         if not 0 <= index < len(dataset):
             raise ArgumentError(
@@ -100,11 +92,11 @@ def predict(model: nn.Module, dataset: BaseDataset, index: int) -> Result:
 
     Args:
         model: A segmentor with weights, in evaluation mode.
-        dataset: Of :func:`test_data`.
-        index: Of the image, from 0.
+        dataset: The result of :func:`test_data`.
+        index: Index of the image, from 0.
 
     Raises:
-        ValueError: The file is no image, or its label map has another size than the prediction.
+        ValueError: The file is not an image, or label map and prediction differ in size.
     """
     path = Path(dataset.get_data_info(index)['img_path'])
     reader = find_reader(dataset)
@@ -123,12 +115,12 @@ def predict(model: nn.Module, dataset: BaseDataset, index: int) -> Result:
 
 
 def draw_errors(results: Sequence[Result], metainfo: dict, title: str) -> Figure:
-    """A row an image: input, ground truth, prediction and errors, over a legend of the classes.
+    """Draw one row per image: input, ground truth, prediction and errors, over a legend.
 
     Args:
-        results: Of :func:`predict`.
+        results: Results of :func:`predict`.
         metainfo: ``classes`` and ``palette`` of the data set.
-        title: Heading of the figure.
+        title: Figure title.
     """
     ratios = [x.truth.shape[0] / x.truth.shape[1] for x in results]
     occurring = np.unique(
@@ -163,7 +155,7 @@ def _coloured(labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarra
 
 
 def _error_picture(result: Result) -> np.ndarray:
-    """The image in grey under the colours of what is right and wrong, ``(H, W, 3)``, uint8."""
+    """The image in grey, overlaid with the colours of right and wrong, ``(H, W, 3)``, uint8."""
     grey = result.image.mean(-1, keepdims=True)
     colours = np.array(list(COLOURS.values()), float)[result.errors()]
     return (0.35 * grey + 0.65 * colours).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""What tokens hold after some blocks: their principal components as colours."""
+"""Tokens after some blocks: their principal components as colours."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class ComponentMaps(NamedTuple):
     """The first three principal components of the tokens of some images after one block.
 
     Attributes:
-        pictures: One an image, ``(Hg, Wg, 3)`` in [0, 1]; a colour means the same in all of them.
-        explained: Share of the tokens' variance that the three components make up.
+        pictures: One per image, ``(Hg, Wg, 3)`` in [0, 1]; colours are comparable between images.
+        explained: Share of the tokens' variance explained by the three components.
     """
 
     pictures: list[np.ndarray]
@@ -29,7 +29,7 @@ class ComponentMaps(NamedTuple):
 
 
 def default_blocks(backbone: VisionLSTM) -> list[int]:
-    """Blocks (0-based) to look at: the taps of a segmentor, else after 1/3, 1/2, 2/3 and all."""
+    """Blocks (0-based) to show: the taps of a segmentor, else those after 1/3, 1/2, 2/3 and all."""
     if len(backbone.out_indices) > 1:
         return list(backbone.out_indices)
     count = backbone.out_indices[-1] + 1
@@ -37,23 +37,19 @@ def default_blocks(backbone: VisionLSTM) -> list[int]:
 
 
 def check_blocks(backbone: VisionLSTM, blocks: Sequence[int]) -> None:
-    """Fail if blocks (0-based) are not among those that the backbone runs.
-
-    Raises:
-        ValueError: Says how many there are.
-    """
+    """Raise ValueError if the backbone does not run one of the blocks (0-based)."""
     count = backbone.out_indices[-1] + 1
     wrong = [block + 1 for block in blocks if not 0 <= block < count]
     if wrong:
-        raise ValueError(f'block {wrong[0]} is not there: the backbone runs blocks 1 to {count}')
+        raise ValueError(f'no block {wrong[0]}: the backbone runs blocks 1 to {count}')
 
 
 @torch.no_grad()
 def tap_maps(backbone: VisionLSTM, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
-    """Token maps ``(B, Hg, Wg, D)`` after some blocks (0-based), without any norm.
+    """Token maps ``(B, Hg, Wg, D)`` after some blocks (0-based), before any norm.
 
     Raises:
-        ValueError: A block is not run.
+        ValueError: The backbone does not run a block.
     """
     check_blocks(backbone, blocks)
     modules = [backbone.blocks[index] for index in blocks]
@@ -64,13 +60,13 @@ def tap_maps(backbone: VisionLSTM, images: Tensor, blocks: Sequence[int]) -> lis
 
 
 def component_maps(maps: Sequence[Tensor]) -> ComponentMaps:
-    """The three directions in which the tokens of all images differ most, as red, green and blue.
+    """Map the first three principal components of all images' tokens to red, green and blue.
 
-    Each component is stretched so that its 1st and 99th percentiles become 0 and 1; its sign, which
-    is free, is that which makes its largest weight positive.
+    Each component is stretched so that its 1st and 99th percentiles become 0 and 1. Its sign is
+    chosen so that its largest weight is positive.
 
     Args:
-        maps: One an image, ``(Hg, Wg, D)`` with D >= 3; sizes may differ.
+        maps: One per image, ``(Hg, Wg, D)`` with D >= 3; sizes may differ.
     """
     tokens = torch.cat([x.flatten(0, 1) for x in maps]).double().cpu()
     tokens = tokens - tokens.mean(0)
@@ -95,16 +91,16 @@ def draw_features(
     title: str,
     blocks: Sequence[int] | None = None,
 ) -> Figure:
-    """A row an image: the image, and the components of its tokens after each block.
+    """Draw one row per image: the image, and the components of its tokens after each block.
 
     Args:
-        backbone: Of the model.
+        backbone: The model's backbone.
         samples: The images.
-        title: Heading of the figure.
+        title: Figure title.
         blocks: 0-based; ``None`` for :func:`default_blocks`.
 
     Raises:
-        ValueError: A block is not run.
+        ValueError: The backbone does not run a block.
     """
     blocks = default_blocks(backbone) if blocks is None else list(blocks)
     taps = [tap_maps(backbone, sample.inputs, blocks) for sample in samples]

@@ -1,4 +1,4 @@
-"""Figures that need no window, and the files that they become."""
+"""Figures without a window, and how to save them."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from vil_mm.files import atomic_write
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure of this size in inches that needs no window."""
+    """A figure of this size in inches, without a window."""
     figure = Figure(figsize=(width, height), layout='constrained')
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, path: str | Path, dpi: int = 150) -> Path:
-    """Write a picture, its folder is made; the file appears when it is complete.
+    """Write a figure atomically; its folder is created.
 
     Args:
-        figure: Of :func:`new_figure`.
-        path: Its ending is the format, PNG without one.
-        dpi: Pixels an inch.
+        figure: The result of :func:`new_figure`.
+        path: The suffix sets the format; PNG without one.
+        dpi: Pixels per inch.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The file cannot be written.
         ValueError: matplotlib does not know the format.
     """
     path = Path(path)

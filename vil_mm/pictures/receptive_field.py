@@ -1,11 +1,10 @@
-"""From where in the image a token takes what it holds after each layer.
+"""Effective receptive fields: which parts of the image a token depends on after each layer.
 
-The effective receptive field of Luo et al., "Understanding the Effective Receptive Field in Deep
-Convolutional Neural Networks", NeurIPS 2016: the gradient of the token by the image, squared and
-averaged over images. It is summed over the token's channels, by random signs: for s_c = +1 or -1
-the mean of (sum_c s_c dy_c/dx)^2 is sum_c (dy_c/dx)^2, so that one backward pass serves all of
-them and none cancel each other. And it is summed over the pixels of each patch, the finest that
-layers can tell apart.
+Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional Neural Networks",
+NeurIPS 2016: the gradient of the token with respect to the image, squared and averaged over images.
+The sum over the token's channels uses random signs: for s_c = +1 or -1 the mean of
+(sum_c s_c dy_c/dx)^2 is sum_c (dy_c/dx)^2, so one backward pass serves all channels without
+cancellation. The result is summed over the pixels of each patch, the resolution of the layers.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from vil_mm.pictures.captured import captured
 from vil_mm.pictures.figures import new_figure
 from vil_mm.pictures.samples import list_layers
 
-DECADES = 6  # of energy that the colours of a map span
+DECADES = 6  # of energy spanned by the colours of a map
 
 
 class Field(NamedTuple):
-    """The receptive field of the token in the middle after a layer.
+    """The receptive field of the centre token after a layer.
 
     Attributes:
         layer: 0-based.
-        energy: ``(Hg, Wg)``, float64, its sum is 1.
+        energy: ``(Hg, Wg)``, float64, sums to 1.
         token: Row and column of the token.
     """
 
@@ -44,14 +43,14 @@ class Field(NamedTuple):
 
     @property
     def shares(self) -> tuple[float, float, float]:
-        """Of the energy: before the token in reading order, at the token, after it."""
+        """Shares of energy before the token in reading order, at the token, and after it."""
         flat = self.energy.ravel()
         at = self.token[0] * self.energy.shape[1] + self.token[1]
         return float(flat[:at].sum()), float(flat[at]), float(flat[at + 1 :].sum())
 
 
 def default_layers(backbone: VisionLSTM) -> list[int]:
-    """Layers (0-based) to look at: the first two, then the ends of about five blocks."""
+    """Layers (0-based) to show: the first two, then the last layers of about five blocks."""
     count = len(list_layers(backbone))
     ends = [2 * round(count / 2 * part) - 1 for part in (1 / 6, 1 / 3, 1 / 2, 2 / 3)]
     return sorted({0, min(1, count - 1), count - 1, *(x for x in ends if x > 1)})
@@ -71,14 +70,14 @@ def receptive_fields(
     """Receptive fields after some layers.
 
     Args:
-        backbone: In evaluation mode; nothing in it is changed but for ``with_cp``.
-        batches: Images ``(B, C, H, W)``, all of one size that the patch size divides. The same
-            image may come several times, for more draws of the signs.
-        layers: 0-based, of those that the backbone runs.
-        seed: Of the signs.
+        backbone: In evaluation mode; only its ``with_cp`` is changed.
+        batches: Images ``(B, C, H, W)``, all of one size divisible by the patch size. Images may be
+            repeated to draw more signs.
+        layers: 0-based, among those that the backbone runs.
+        seed: Seed of the signs.
 
     Raises:
-        ValueError: A layer is not run, or no batch was given.
+        ValueError: The backbone does not run a layer, or there is no batch.
     """
     runs = _choose(backbone, layers)
     generator = torch.Generator().manual_seed(seed)
@@ -90,8 +89,8 @@ def receptive_fields(
             with torch.enable_grad():
                 backbone(images)
             outputs = dict(found)
-            for place, layer in enumerate(layers):
-                x, grid = outputs[place]
+            for index, layer in enumerate(layers):
+                x, grid = outputs[index]
                 energies[layer] = energies[layer] + _energy(x, grid, images, backbone, generator)
             found.clear()
     if grid is None:
@@ -107,7 +106,7 @@ def _choose(backbone: VisionLSTM, layers: Sequence[int]) -> list[nn.Module]:
         named = [layer + 1 for layer in layers]
         raise ValueError(f'layers {named}: the backbone runs layers 1 to {len(runs)}')
     for block in backbone.blocks:
-        block.with_cp = False  # what is recomputed in the backward pass could not be watched
+        block.with_cp = False  # outputs inside a checkpointed block have no graph
     return [runs[layer] for layer in layers]
 
 
@@ -118,7 +117,7 @@ def _energy(
     backbone: VisionLSTM,
     generator: torch.Generator,
 ) -> Tensor:
-    """Squared gradient ``(Hg, Wg)`` of the token in the middle, over images, channels, pixels."""
+    """Squared gradient ``(Hg, Wg)`` of the centre token, over images, channels and pixels."""
     middle = x.unflatten(1, grid)[:, grid[0] // 2, grid[1] // 2]
     signs = torch.randint(2, middle.shape, generator=generator).to(middle) * 2 - 1
     (gradient,) = torch.autograd.grad((middle * signs).sum(), images, retain_graph=True)
@@ -128,7 +127,7 @@ def _energy(
 
 
 def draw_fields(fields: Sequence[Field], title: str) -> Figure:
-    """A map a layer, in colours by powers of ten, and the shares of energy of all as bars."""
+    """Draw one map per layer on a log colour scale, and the shares of energy as bars."""
     columns = 4
     rows = -(-len(fields) // columns)
     ratio = fields[0].energy.shape[0] / fields[0].energy.shape[1]

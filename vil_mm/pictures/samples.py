@@ -1,4 +1,4 @@
-"""What a picture is of: a model with its weights, and images as the model is given them."""
+"""Inputs of pictures: a model with its weights, and images as the model receives them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from vil_mm.runs.tasks import registry_scope
 
 
 class Sample(NamedTuple):
-    """One image: as a model reads it, and to look at."""
+    """One image, as the model's input and as a picture."""
 
     name: str
     inputs: Tensor  # (1, C, H, W), resized, normalised and padded
-    picture: np.ndarray  # (H, W, 3) in [0, 1], RGB: the same without the normalisation
+    picture: np.ndarray  # (H, W, 3) in [0, 1], RGB: the input without normalisation
 
 
 def find_backbone(model: nn.Module) -> VisionLSTM:
-    """The ViL backbone of a model, whose tokens are a grid.
+    """The ViL backbone of a model whose tokens form a grid.
 
     Raises:
-        ValueError: It has another backbone, or its tokens are a sequence with a class token.
+        ValueError: The model has another backbone, or a class token among its tokens.
     """
     backbone = getattr(model, 'backbone', model)
     if not isinstance(backbone, VisionLSTM):
@@ -46,7 +46,7 @@ def find_backbone(model: nn.Module) -> VisionLSTM:
 
 
 def list_layers(backbone: VisionLSTM) -> list[nn.Module]:
-    """The directed layers that a backbone runs, in their order."""
+    """The directed layers that a backbone runs, in order."""
     blocks = backbone.blocks[: backbone.out_indices[-1] + 1]
     return [layer for block in blocks for layer in block.layers]
 
@@ -57,23 +57,23 @@ def read_samples(
     paths: Sequence[Path],
     shape: tuple[int, int] | None = None,
 ) -> list[Sample]:
-    """Images as the test pipeline of a config and the model's preprocessing make them.
+    """Read images by the test pipeline of a config and the model's preprocessing.
 
     Args:
         model: A segmentor or classifier.
         cfg: Its config.
         paths: Image files.
-        shape: (H, W) in pixels to resize to instead of what the pipeline does; the aspect ratio
+        shape: (H, W) in pixels to resize to, instead of the pipeline's resizing; the aspect ratio
             is not kept.
 
     Raises:
-        ValueError: A file is no image, or the config has no test pipeline.
+        ValueError: A file is not an image, or the config has no test pipeline.
     """
     device = next(model.parameters()).device
     with registry_scope(cfg):
         pipeline = Compose(_pipeline(cfg, shape))
         reader = ImageReader(pipeline.transforms)
-        # read on their own at first: the pipeline's errors do not name the file
+        # read separately first: the pipeline's errors do not name the file
         looks = [reader.look(reader.read(str(path))['img']) for path in paths]
         return [
             _sample(model, pipeline, path, device, look)
@@ -98,14 +98,14 @@ def _sample(
 
 
 def _swaps_channels(preprocessor: nn.Module) -> bool:
-    """Whether it makes RGB of BGR, as mmseg or mmpretrain name it."""
+    """Whether it converts BGR to RGB, under mmseg's or mmpretrain's attribute."""
     return bool(
         getattr(preprocessor, '_channel_conversion', getattr(preprocessor, 'to_rgb', False))
     )
 
 
 def _pipeline(cfg: Config, shape: tuple[int, int] | None) -> list[dict]:
-    """The transforms of the config's test data but for what reads labels."""
+    """The transforms of the config's test data, without those that read labels."""
     loader = cfg.get('test_dataloader') or {}
     pipeline = (loader.get('dataset') or {}).get('pipeline')
     if not pipeline:
@@ -117,5 +117,5 @@ def _pipeline(cfg: Config, shape: tuple[int, int] | None) -> list[dict]:
 
 
 def describe_weights(checkpoint: str | None) -> str:
-    """What the title of a picture says of the weights."""
+    """The weights, for the title of a picture."""
     return 'random weights' if checkpoint is None else Path(checkpoint).name

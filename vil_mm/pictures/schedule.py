@@ -1,4 +1,4 @@
-"""The learning rate of a run: what its config's schedulers give, and the formula of the recipe."""
+"""The learning rate of a run: by its config's schedulers, and by the formula of the recipe."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class WarmupCosine:
 
     Attributes:
         peak: Learning rate at update ``warmup``.
-        end: Learning rate at update ``total - 1``, the last.
-        warmup: Updates W before the peak; they have peak * (s + 1) / (W + 1).
-        total: Updates T.
+        end: Learning rate at the last update, ``total - 1``.
+        warmup: Number W of updates before the peak; update s has peak * (s + 1) / (W + 1).
+        total: Number T of updates.
     """
 
     peak: float
@@ -43,10 +43,10 @@ class WarmupCosine:
 
 
 def read_recipe(cfg: Config) -> WarmupCosine:
-    """The schedule that a config states by its variables and its optimizer's learning rate.
+    """The schedule defined by a config's variables and its optimizer's learning rate.
 
     Raises:
-        ValueError: The config trains nothing, or has not the variables.
+        ValueError: The config does not train, or lacks the variables.
     """
     _require(cfg, 'optim_wrapper', 'max_iters', 'warmup_iters', 'end_lr')
     peak = cfg.optim_wrapper.optimizer.lr
@@ -56,16 +56,16 @@ def read_recipe(cfg: Config) -> WarmupCosine:
 def scheduled_rates(cfg: Config) -> np.ndarray:
     """Learning rate at every update ``(T,)`` of a run, by stepping the config's own schedulers.
 
-    They act on one parameter with the optimizer's learning rate; parameters with a multiplier (as
-    layer-wise decay gives them) have that multiple of it. A million updates take some seconds.
+    This is the optimizer's rate; parameters with a multiplier (from layer-wise decay) have that
+    multiple of it. A million updates take some seconds.
 
     Raises:
-        ValueError: The config trains nothing, or a scheduler counts epochs.
+        ValueError: The config does not train, or a scheduler counts epochs.
     """
     _require(cfg, 'optim_wrapper', 'param_scheduler', 'train_cfg')
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=cfg.optim_wrapper.optimizer.lr)
     if any(scheduler.get('by_epoch', True) for scheduler in cfg.param_scheduler):
-        raise ValueError('a scheduler has not by_epoch=False: updates are what is counted here')
+        raise ValueError('a scheduler lacks by_epoch=False: only updates can be plotted')
     schedulers = [PARAM_SCHEDULERS.build(dict(s, optimizer=optimizer)) for s in cfg.param_scheduler]
     (group,) = optimizer.param_groups
     rates = np.empty(cfg.train_cfg.max_iters)
@@ -79,17 +79,17 @@ def scheduled_rates(cfg: Config) -> np.ndarray:
 
 
 def relative_difference(rates: np.ndarray, recipe: WarmupCosine) -> np.ndarray:
-    """Distance of learning rates ``(T,)`` from the formula, in units of the formula."""
+    """Relative difference of learning rates ``(T,)`` from the formula."""
     expected = recipe(np.arange(len(rates)))
     return np.abs(rates - expected) / expected
 
 
 def plot_schedule(cfg: Config, out_png: str | Path) -> float:
-    """Draw schedulers and formula over the whole run, the warm-up enlarged, and their difference.
+    """Plot schedulers and formula over the whole run and the warm-up, and their difference.
 
     Args:
         cfg: A config that trains.
-        out_png: PNG of 150 dpi to write; its folder is made.
+        out_png: PNG of 150 dpi to write; its folder is created.
 
     Returns:
         The largest relative difference over all updates.
@@ -118,7 +118,7 @@ def plot_schedule(cfg: Config, out_png: str | Path) -> float:
 
 
 def _draw_rates(axes: Axes, rates: np.ndarray, recipe: WarmupCosine, end: int) -> None:
-    """Both curves over the first ``end`` updates; the peak and, if it is there, the last update."""
+    """Draw both curves over the first ``end`` updates; mark the peak and the last update."""
     shown = np.unique(np.linspace(0, end - 1, DRAWN).astype(int))
     axes.plot(
         shown, rates[shown], color='tab:blue', alpha=0.4, linewidth=6, label="config's schedulers"
@@ -140,7 +140,7 @@ def _draw_rates(axes: Axes, rates: np.ndarray, recipe: WarmupCosine, end: int) -
 
 
 def _draw_difference(axes: Axes, difference: np.ndarray) -> None:
-    """The largest difference in each of some equal parts of the run."""
+    """Plot the largest difference in each of some equal parts of the run."""
     width = -(-len(difference) // DRAWN)
     starts = np.arange(0, len(difference), width)
     axes.semilogy(starts, np.maximum.reduceat(difference, starts), color='tab:red', linewidth=0.8)

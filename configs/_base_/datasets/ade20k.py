@@ -11,7 +11,7 @@ crop_size = (512, 512)
 resize_scale = (2048, 512)
 pixel_mean = [123.675, 116.28, 103.53]  # of the data preprocessor
 
-# Pillow reads images as stored, as it does their annotations: turned by no EXIF tag
+# Pillow reads images and annotations as stored, without rotation by EXIF tags
 load_image = dict(
     type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
 )
@@ -24,8 +24,8 @@ train_pipeline = [
         scale=resize_scale,
         ratio_range=(0.5, 2.0),
         keep_ratio=True,
-        # Pillow's nearest neighbour takes the pixel under the centre, so that labels stay where the
-        # image is; that of cv2 takes the one to the upper left
+        # Pillow's nearest neighbour takes the pixel at the centre, so labels stay aligned with the
+        # image; cv2 takes the pixel to the upper left
         backend='pillow',
         interpolation='bicubic',
     ),
@@ -36,12 +36,12 @@ train_pipeline = [
     dict(type='PackSegInputs'),
 ]
 
-# Two ways to evaluate, chosen by `tools/test.py --protocol`; the first is also that of validation.
+# Two ways to evaluate, selected by `tools/test.py --protocol`; validation uses the first.
 # Annotations are loaded after Resize: predictions are compared at the original size.
 protocols = dict(
-    # The published numbers: the image squashed to one window, whatever its shape; with --tta five
-    # sizes of the original image, each also flipped, their logits summed. float32 before Resize, so
-    # that interpolated values are not rounded.
+    # As published: the image is squashed to one window, whatever its shape; with --tta, five sizes
+    # of the original image, each also flipped, with summed logits. float32 before Resize avoids
+    # rounding interpolated values.
     official=dict(
         test_pipeline=[
             dict(load_image, to_float32=True),
@@ -69,8 +69,8 @@ protocols = dict(
         ],
         tta_model=dict(type='SumLogitsTTAModel'),
     ),
-    # mmseg's own: the short side resized, windows over the long one; with --tta six sizes of the
-    # original image, each also flipped, their probabilities averaged.
+    # As in mmseg: the short side is resized, windows slide along the long one; with --tta, six
+    # sizes of the original image, each also flipped, with averaged probabilities.
     community=dict(
         test_pipeline=[
             dict(type='LoadImageFromFile'),

@@ -4,7 +4,7 @@ _base_ = './ade20k.py'
 crop_size = (640, 640)
 resize_scale = (2560, 640)
 
-sizes = dict(  # what changes in the steps of ade20k.py, by their types
+sizes = dict(  # changes to the transforms of ade20k.py, by type
     RandomResize=dict(scale=resize_scale),
     RandomCrop=dict(crop_size=crop_size),
     CenteredPad=dict(size=crop_size),

@@ -5,8 +5,8 @@
 #   data/coco/annotations/instances_{train2017,val2017}.json
 #   data/coco/{train2017,val2017}/*.jpg
 #
-# A crop without an object is trained on all the same: nothing is drawn anew, so that a resumed run
-# sees what the uninterrupted one would have seen.
+# Crops without an object are kept: without redrawing, a resumed run sees the same images as an
+# uninterrupted one.
 data_root = 'data/coco'
 crop_size = (1024, 1024)
 

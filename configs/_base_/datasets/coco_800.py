@@ -1,8 +1,8 @@
-# COCO 2017 with boxes only, the short side at 800 and the long one at most 1333, flipped: the habit
-# of 12 epochs. The layout is that of coco_1024.py.
+# COCO 2017 with boxes only, the short side at 800 and the long one at most 1333, flipped: the usual
+# pipeline for 12 epochs. The layout is that of coco_1024.py.
 #
-# Upright and lying images come in batches of their own, which spares padding. A run that is resumed
-# begins new batches, so that a few images may come twice or not at all.
+# Portrait and landscape images form separate batches, which saves padding. A resumed run starts
+# new batches, so a few images may come twice or not at all.
 _base_ = './coco_1024.py'
 
 scale = (1333, 800)

@@ -6,7 +6,7 @@ dataset_type = 'ImageNet'
 data_root = 'data/imagenet'
 image_size = 192
 
-# as torchvision reads images: by Pillow, not turned by EXIF tags
+# as torchvision reads images: by Pillow, without rotation by EXIF tags
 load_image = dict(
     type='LoadImageFromFile', imdecode_backend='pillow', color_type='color_ignore_orientation'
 )

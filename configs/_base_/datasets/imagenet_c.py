@@ -1,5 +1,5 @@
 # ImageNet-C, evaluation only: the 50,000 validation images of ImageNet-1K in 19 corruptions of 5
-# severities; docs/datasets.md. Resized to 256 px before the crop, as ViL's figures were made.
+# severities; docs/datasets.md. Resized to 256 px before the crop, as for ViL's published scores.
 _base_ = './imagenet_a.py'
 
 test_pipeline = [

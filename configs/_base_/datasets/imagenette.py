@@ -12,7 +12,7 @@ metainfo = dict(
 image_size = 64
 data_preprocessor = dict(num_classes=10)
 
-sizes = dict(  # what changes in the steps of imagenet_192.py, by their types
+sizes = dict(  # changes to the transforms of imagenet_192.py, by type
     RandomResizedCrop=dict(scale=image_size, crop_ratio_range=(0.35, 1.0)),
     ResizeEdge=dict(scale=image_size),
     CenterCrop=dict(crop_size=image_size),

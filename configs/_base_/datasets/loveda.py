@@ -1,5 +1,5 @@
 # LoveDA: 2,522 training and 1,669 validation aerial images of 1024x1024, 7 classes. In the files 0
-# is "no data", which the data set takes out (reduce_zero_label); docs/high_resolution.md.
+# is "no data", which the data set ignores (reduce_zero_label); docs/high_resolution.md.
 _base_ = '../loaders/segmentation.py'
 
 dataset_type = 'LoveDADataset'

@@ -1,4 +1,4 @@
-# classification_eval.py with the loader of training, which drops an incomplete last batch.
+# classification_eval.py with a training loader, which drops an incomplete last batch.
 _base_ = './classification_eval.py'
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-# Preprocessing, loader and metric of a classifier that is evaluated; training: classification.py.
+# Preprocessing, loader and metric for evaluating a classifier; for training: classification.py.
 data_preprocessor = dict(
     type='ClsDataPreprocessor',
     num_classes=1000,

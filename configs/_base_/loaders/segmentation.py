@@ -1,5 +1,5 @@
-# Loaders and metric of a segmentor: 16 images an update on one GPU, validation image by image. Data
-# sets add theirs: `dataset`, and other numbers where they have them.
+# Loaders and metric of a segmentor: 16 images per update on one GPU, validation image by image.
+# Files of data sets add `dataset`, and override numbers where they differ.
 train_dataloader = dict(
     batch_size=16,
     num_workers=8,

@@ -1,9 +1,9 @@
 # Mask R-CNN (He et al., ICCV 2017) on ViL-T. The maps after blocks 4, 6, 8 and 12, all of one size,
 # become a pyramid of 1/4, 1/8, 1/16 and 1/32 of the image (mmsegmentation's Feature2Pyramid, the
 # pyramid of ViL's segmentation), with LayerNorm for its BatchNorm because a GPU has few images.
-# mmdetection's FPN behind it gives all levels 256 channels and carries what deep blocks know to the
-# fine levels, which come from early blocks, and adds a fifth level at 1/64. Images are padded to
-# multiples of 32 so that the levels fit into each other.
+# mmdetection's FPN then gives all levels 256 channels, passes features of deep blocks down to the
+# fine levels of early blocks, and adds a fifth level at 1/64. Images are padded to multiples of 32,
+# so that each level is exactly half the size of the one before.
 norm_cfg = dict(type='mmpretrain.LN2d', eps=1e-6)
 
 model = dict(

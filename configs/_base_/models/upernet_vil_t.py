@@ -1,14 +1,13 @@
 # UperNet on ViL-T. The feature maps after blocks 4, 6, 8 and 12, all of one size, become a pyramid
 # of 1/4, 1/8, 1/16 and 1/32 of the image; an auxiliary head reads its third level. Convolutions of
-# both heads start from N(0, 0.02^2) and biases from 0, the pyramid as PyTorch makes it; losses are
-# means over the pixels that have a class.
+# both heads start from N(0, 0.02^2) and biases from 0, the pyramid from PyTorch's default; losses
+# are means over the labelled pixels.
 #
-# BatchNorm takes its statistics from the images of one process, as published (one GPU with all 16).
-# On several GPUs `--cfg-options sync_bn=torch` takes them from the whole batch; mmengine then
-# converts every BatchNorm of the model when it makes it distributed. It needs GPUs, and a single
-# process ignores it.
+# BatchNorm uses the statistics of one process's images, as published (one GPU with all 16). On
+# several GPUs, `--cfg-options sync_bn=torch` uses those of the whole batch: mmengine then converts
+# every BatchNorm of the model when it wraps it. The option needs GPUs; a single process ignores it.
 norm_cfg = dict(type='BN', requires_grad=True)
-conv_cfg = dict(type='InitCfgConv2d')  # mmcv's ConvModule does not draw these anew
+conv_cfg = dict(type='InitCfgConv2d')  # mmcv's ConvModule does not reinitialise these
 head_init = dict(type='Normal', layer='Conv2d', mean=0.0, std=0.02, bias=0.0)
 
 model = dict(

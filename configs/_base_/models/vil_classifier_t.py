@@ -1,6 +1,5 @@
 # ViL-T version 2 as an ImageNet classifier: first and last token side by side, layer norm, linear
-# head. Every batch is mixed, by mixup or by cutmix with equal chance; the partners are the batch in
-# reversed order.
+# head. Every batch is mixed, by mixup or cutmix with equal probability, with its own reverse.
 model = dict(
     type='ImageClassifier',
     backbone=dict(
@@ -16,8 +15,8 @@ model = dict(
         num_classes=1000,
         in_channels=384,
         loss=dict(type='CrossEntropyLoss', use_soft=True),
-        # Cut at five standard deviations. At mmengine's default of +-2 its inverse of the normal
-        # distribution is asked for -infinity once in 2^24 draws, which leaves a weight of -2.
+        # Truncated at five standard deviations. With mmengine's default of +-2, its inverse normal
+        # CDF gives -infinity once in 2^24 draws, which leaves a weight of -2.
         init_cfg=dict(type='TruncNormal', layer='Linear', std=2e-5, a=-1e-4, b=1e-4, bias=0.0),
     ),
     train_cfg=dict(

@@ -1,5 +1,5 @@
-# Fine-tuning of version 1 at more tokens: 30 epochs at a batch size of 1024 and hardly any weight
-# decay. After 5 epochs of warm-up the learning rate stays as it is: a cosine from peak to peak.
+# Fine-tuning of version 1 with more tokens: 30 epochs at a batch size of 1024, hardly any weight
+# decay. After 5 epochs of warm-up the learning rate is constant: a cosine from peak to peak.
 _base_ = './finetune_e20.py'
 
 updates_per_epoch = 1251  # 1,281,167 images // 1024

@@ -1,6 +1,6 @@
 # ImageNet pre-training at a batch size of 2048: 800 epochs, 5 of them linear warm-up, then cosine
-# to 1e-6 at the last update. Weight decay spares one-dimensional parameters (biases, norms, skips)
-# and the position embedding.
+# to 1e-6 at the last update. No weight decay for one-dimensional parameters (biases, norms,
+# skips) and the position embedding.
 batch_size = 2048  # of all GPUs together
 updates_per_epoch = 625  # 1,281,167 images // 2048
 max_iters = 800 * updates_per_epoch

@@ -1,13 +1,13 @@
-# AdamW, 1500 updates of linear warm-up, then cosine to 1e-6 at the last update. Weight decay spares
-# one-dimensional parameters (biases, norms, skips) and the position embedding. An update whose loss
-# is not finite is skipped; more than 50 in a row, or 1000 in all, end the training.
+# AdamW, 1500 updates of linear warm-up, then cosine to 1e-6 at the last update. No weight decay for
+# one-dimensional parameters (biases, norms, skips) and the position embedding. Updates with a
+# non-finite loss are skipped; more than 50 in a row, or 1000 in all, stop the training.
 max_iters = 160000
 warmup_iters = 1500
 base_lr = 5e-4
 end_lr = 1e-6
 
 optim_wrapper = dict(
-    type='FiniteLossOptimWrapper',  # tools/train.py --amp makes it float16 or bfloat16
+    type='FiniteLossOptimWrapper',  # tools/train.py --amp changes it to float16 or bfloat16
     optimizer=dict(type='AdamW', lr=base_lr, betas=(0.9, 0.999), weight_decay=0.05),
     paramwise_cfg=dict(flat_decay_mult=0.0, custom_keys={'pos_embed': dict(decay_mult=0.0)}),
 )

@@ -1,5 +1,5 @@
-# schedule_160k.py for a pre-trained backbone: the learning rate falls from block to block towards
-# the input by 0.65, beginning with the last block; decoder, auxiliary head and pyramid have all.
+# schedule_160k.py for a pre-trained backbone: the learning rate is multiplied by 0.65 per block
+# towards the input, from the last block on; decoder, auxiliary head and pyramid have the full rate.
 _base_ = './schedule_160k.py'
 
 batch_size = 16  # of all GPUs together

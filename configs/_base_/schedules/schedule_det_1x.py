@@ -1,4 +1,4 @@
-# schedule_det_3x.py in 90,000 updates, 12 passes over COCO, tenfold lower after 8 and 11 of them.
+# schedule_det_3x.py in 90,000 updates, 12 passes over COCO, divided by 10 after 8 and 11 of them.
 _base_ = './schedule_det_3x.py'
 
 max_iters = 90000

@@ -1,13 +1,13 @@
 # Detection, "3x": 270,000 updates at a batch size of 16, 36.8 passes over COCO's 117,266 images
-# that have objects. AdamW at 1e-4, 1000 updates of linear warm-up, tenfold lower after 8/9 and
-# 26/27 of the run, gradients clipped at norm 1. The learning rate falls from block to block towards
-# the input by 0.7, beginning with the last block; pyramid and heads have all of it. Weight decay
-# spares one-dimensional parameters (biases, norms, skips) and the position embedding.
+# that have objects. AdamW at 1e-4, 1000 updates of linear warm-up, divided by 10 after 8/9 and
+# 26/27 of the run, gradients clipped at norm 1. The learning rate is multiplied by 0.7 per block
+# towards the input, from the last block on; pyramid and heads have the full rate. No weight decay
+# for one-dimensional parameters (biases, norms, skips) and the position embedding.
 #
-# Weight decay, decay by block and milestones are those of ViTDet's ViT-B (Li et al., ECCV 2022;
-# there 100 epochs of 64 images, also at 1e-4). Learning rate, batch, length and warm-up are those
-# of mmdetection's configs of Swin, clipping is that of ViL's pre-training. None of it has been
-# tuned for ViL.
+# Weight decay, layer-wise decay and milestones are those of ViTDet's ViT-B (Li et al., ECCV 2022;
+# 100 epochs of 64 images, also at 1e-4). Learning rate, batch size, length and warm-up are those of
+# mmdetection's configs of Swin, clipping is that of ViL's pre-training. Nothing has been tuned for
+# ViL.
 max_iters = 270000
 warmup_iters = 1000
 batch_size = 16  # of all GPUs together

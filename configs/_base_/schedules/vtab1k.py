@@ -1,13 +1,13 @@
 # One data set of VTAB-1K: 50 epochs at a batch size of 64, a tenth of them warm-up, then cosine.
-# The learning rate falls from block to block towards the input by 0.65; norms after the blocks and
-# the head have all of it. The source leaves the end of the learning rate open.
+# The learning rate is multiplied by 0.65 per block towards the input; norms after the blocks and
+# the head have the full rate. The source does not specify the final learning rate.
 _base_ = '../datasets/vtab1k.py'
 
 batch_size = 64
 updates_per_epoch = dict(train800val200=1000, train800=800)[_base_.train_list] // batch_size
 max_iters = 50 * updates_per_epoch
 warmup_iters = max_iters // 10
-peak_lr = 1e-3  # of the grid 1e-3, 7.5e-4, 5e-4, 2.5e-4, 1e-4
+peak_lr = 1e-3  # from the grid 1e-3, 7.5e-4, 5e-4, 2.5e-4, 1e-4
 end_lr = 1e-6
 
 optim_wrapper = dict(

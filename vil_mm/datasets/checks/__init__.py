@@ -1,8 +1,8 @@
-"""Looks at any data set before a run: its files, some of its images and masks, its labels.
+"""Checks of a data set before a run: its files, some of its images and masks, its labels.
 
 ``check`` checks one data set, ``splits`` compares the training set with the others, and
-``at_loading`` names files that fail in the middle of a run. ``vil_mm.runs.data`` applies all of
-them to a config.
+``at_loading`` names files that fail during a run. ``vil_mm.runs.data`` applies all of them to a
+config.
 """
 
 from vil_mm.datasets.checks.at_loading import BadFileError, CheckedLoading, mask_loader, name_files

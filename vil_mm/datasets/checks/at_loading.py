@@ -1,4 +1,4 @@
-"""Files that turn out damaged in the middle of a run are named in the error."""
+"""Name the file in the error when loading fails during a run."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from vil_mm.datasets.imagenet import DatasetError
 
 
 class BadFileError(DatasetError):
-    """A file of a sample cannot be used. The message is one line, from worker processes, too.
+    """A file of a sample cannot be used. The message is one line, even from a worker process.
 
-    PyTorch makes an error of a worker anew in the main process, with the worker's traceback for a
-    message, of which the last line is kept.
+    PyTorch raises a worker's error again in the main process with the worker's traceback as its
+    message; only the last line of that is kept.
     """
 
     def __init__(self, message: str) -> None:
@@ -28,34 +28,33 @@ class BadFileError(DatasetError):
 
 
 class CheckedLoading(Compose):
-    """A pipeline whose loading transforms name the file that they fail at.
+    """A pipeline whose loading transforms name the file at which they fail.
 
-    It also refuses what would be passed over in silence or end a run later without a name: files
-    that are cut off, masks of another size than their image, and values that are no class.
+    It also rejects faults that would pass silently or stop the run later without a file name:
+    truncated files, masks that differ in size from their image, and values that are not a class.
 
     Args:
-        pipeline: Whose transforms to run.
-        num_classes: Values of masks are below it, or ``ignore_index``; None takes any.
-        ignore_index: Label of pixels that do not count.
+        pipeline: The pipeline whose transforms to run.
+        num_classes: Mask values must be below this or equal ``ignore_index``; None accepts any.
+        ignore_index: Label of ignored pixels.
     """
 
     def __init__(self, pipeline: Compose, num_classes: int | None, ignore_index: int) -> None:
         self.transforms = list(pipeline.transforms)
         self.num_classes = num_classes
         self.ignore_index = ignore_index
-        for transform in self.transforms:  # test-time augmentation has several ways
+        for transform in self.transforms:  # test-time augmentation has several pipelines
             if hasattr(transform, 'subroutines'):
-                ways = transform.subroutines
-                transform.subroutines = [self._checked(way) for way in ways]
-
-    def _checked(self, way: Compose) -> CheckedLoading:
-        return CheckedLoading(way, self.num_classes, self.ignore_index)
+                transform.subroutines = [
+                    CheckedLoading(inner, num_classes, ignore_index)
+                    for inner in transform.subroutines
+                ]
 
     def __call__(self, data: dict) -> dict | None:
-        """Run the transforms in their order.
+        """Run the transforms in order.
 
         Raises:
-            BadFileError: Names the file.
+            BadFileError: A file cannot be used; the message names it.
         """
         for transform in self.transforms:
             data = self.step(transform, data)
@@ -64,11 +63,7 @@ class CheckedLoading(Compose):
         return data
 
     def step(self, transform: BaseTransform, data: dict) -> dict | None:
-        """Run one of the transforms.
-
-        Raises:
-            BadFileError: Names the file.
-        """
+        """Run one of the transforms; raises as :meth:`__call__`."""
         if not is_loading(transform):
             return transform(data)
         path = find_file(transform, data)
@@ -99,7 +94,7 @@ class CheckedLoading(Compose):
 
 
 def mask_loader(dataset: BaseDataset) -> CheckedLoading:
-    """What loads the masks of an mmseg data set, as its own pipeline does: no image is read."""
+    """Loads the masks of an mmseg data set as its pipeline does, without reading images."""
     transforms = getattr(getattr(dataset, 'pipeline', None), 'transforms', [])
     load = next(
         filter(loads_mask, loading(transforms)),
@@ -112,12 +107,12 @@ def mask_loader(dataset: BaseDataset) -> CheckedLoading:
 def name_files(
     dataset: object, num_classes: int | None = None, ignore_index: int | None = None
 ) -> None:
-    """Put a :class:`CheckedLoading` into a data set, and into those that it wraps, in place.
+    """Install a :class:`CheckedLoading` in a data set and in those it wraps, in place.
 
     Args:
-        dataset: Any; what has no pipeline stays as it is.
-        num_classes: Of masks where the data set names no classes.
-        ignore_index: By default the data set's.
+        dataset: Any data set; one without a pipeline stays unchanged.
+        num_classes: Number of classes in masks if the data set does not name its classes.
+        ignore_index: Label of ignored pixels; by default the data set's.
     """
     for inner in [*getattr(dataset, 'datasets', []), getattr(dataset, 'dataset', None)]:
         if inner is not None:

@@ -1,4 +1,4 @@
-"""The check of a split: names of all files first, then pairs that are read, then their labels."""
+"""Check a split: first the names of all files, then some pairs, then their labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vil_mm.datasets.checks.pairs import Pair, read_pair
 from vil_mm.datasets.checks.parts import Part
 from vil_mm.progress import Progress, no_progress, track
 
-SAMPLE = 50  # pairs that are read before a run
+SAMPLE = 50  # pairs read before a run
 SEED = 0
 
 
@@ -32,9 +32,9 @@ def check_part(
     Args:
         part: The data set.
         split: 'train', 'val' or 'test'.
-        whole: Read every pair, not a sample of :data:`SAMPLE`.
-        workers: Threads that read.
-        progress: Told how far it is.
+        whole: Read every pair instead of a sample of :data:`SAMPLE`.
+        workers: Number of reader threads.
+        progress: Progress callback.
     """
     asked, report = whole, SplitReport(split, num_images=len(part.infos))
     report.add(check_names(part))
@@ -49,7 +49,7 @@ def check_part(
         report.num_read += 1
         report.add(pair.findings)
         labels.add(pair)
-    if labels.one_sided and not whole and not report.errors:  # before it is said, be sure
+    if labels.one_sided and not whole and not report.errors:  # make sure before reporting it
         whole = True
         rest = sorted(set(range(len(part.infos))) - set(chosen))
         for pair in _read(part, rest, workers, masks_only=True):
@@ -57,7 +57,7 @@ def check_part(
             labels.add(pair)
     if 'values' in report.groups:
         group = report.groups['values']
-        group.first = group.first._replace(cure=labels.wrong_cure())
+        group.first = group.first._replace(fix=labels.wrong_fix())
     if not report.errors:
         report.add(labels.check(split, whole, asked))
     return report
@@ -72,7 +72,7 @@ def _chosen(number: int, whole: bool) -> list[int]:
 def _read(
     part: Part, chosen: Sequence[int], workers: int, masks_only: bool = False
 ) -> Iterator[Pair]:
-    """Read pairs in their order; decoders leave the interpreter free for other threads."""
+    """Read pairs in order, in threads: decoders release the GIL."""
     if workers == 1:
         yield from (read_pair(part, index, masks_only) for index in chosen)
         return
@@ -83,7 +83,7 @@ def _read(
 
 
 def check_class_labels(part: Part) -> Iterator[Finding]:
-    """Find images whose class, or whose boxes' class, the model has not."""
+    """Find images or boxes whose class the model does not have."""
     number = part.num_outputs
     for info in part.infos if number else ():
         for label in _list_labels(info):

@@ -1,4 +1,4 @@
-"""Whether a file of an image or an annotation can be read and holds what it should."""
+"""Check that image and annotation files can be read and hold what they should."""
 
 from __future__ import annotations
 
@@ -16,19 +16,17 @@ Problem = tuple[str, str]
 PairNames = tuple[str | None, str | None]
 Size = tuple[int, int]
 
-# How files end that are whole; what some programs write behind it is far shorter than the margin.
+# Last bytes of complete files; some programs append data, far shorter than the margin.
 END_MARKERS = {'JPEG': b'\xff\xd9', 'MPO': b'\xff\xd9', 'PNG': b'IEND'}
 END_MARGIN = 4096
-
-
-MAGIC = {b'\xff\xd8': 'JPEG', b'\x89P': 'PNG'}  # how files begin
+MAGIC = {b'\xff\xd8': 'JPEG', b'\x89P': 'PNG'}  # first bytes of a file
 
 
 def is_cut_off(path: str | Path) -> bool:
-    """Whether the end of a JPEG or PNG file is missing, which OpenCV passes over in silence.
+    """Whether a JPEG or PNG file is truncated, which OpenCV silently accepts.
 
-    Some cameras put a film behind a photo, so that its end is not that of the file: where no end
-    is found the image is decoded.
+    Some cameras append a video to a photo, which moves the end marker away from the end of the
+    file; if the marker is not found there, the image is decoded.
     """
     try:
         with open(path, 'rb') as file:
@@ -48,13 +46,13 @@ def check_pairs(
     """Check images and their annotations, each file read once.
 
     Args:
-        root: Folder that the names are relative to.
+        root: Folder of the names.
         pairs: The files.
-        labels: Values that an annotation may have.
-        quick: Read headers and look for the end markers only. Otherwise files are decoded, too.
+        labels: Allowed values in annotations.
+        quick: Read only headers and end markers instead of decoding the files.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter('ignore')  # Pillow's, of odd metadata that no training reads
+        warnings.simplefilter('ignore')  # Pillow's, about odd metadata that training ignores
         return [
             finding for pair in pairs for finding in _check_pair(Path(root), pair, labels, quick)
         ]
@@ -77,7 +75,7 @@ def _check_pair(
 def _check_file(
     path: Path, labels: Collection[int] | None, quick: bool
 ) -> tuple[Size | None, list[Problem]]:
-    """Width and height in pixels (None if unreadable), and kinds of problems with details."""
+    """Width and height in pixels (None if unreadable), and problems: kind and details."""
     try:
         num_bytes = path.stat().st_size
         if num_bytes == 0:
@@ -89,7 +87,8 @@ def _check_file(
                 findings = [] if labels is None else _check_mode(image.mode)
                 if not quick:
                     findings += _decode(image, None if findings else labels)
-                _require_end(content, num_bytes, image.format)
+                if not _has_end(content, num_bytes, image.format or ''):
+                    raise ValueError('its end is missing')
         return size, findings
     except Exception as error:  # damaged files make Pillow raise errors of almost any type
         reason = 'no known format' if isinstance(error, Image.UnidentifiedImageError) else error
@@ -98,13 +97,8 @@ def _check_file(
         return None, [('unreadable files', f' ({reason})')]
 
 
-def _require_end(file: BinaryIO, num_bytes: int, kind: str | None) -> None:
-    if not _has_end(file, num_bytes, kind or ''):
-        raise ValueError('its end is missing')
-
-
 def _has_end(file: BinaryIO, num_bytes: int, kind: str) -> bool:
-    """Whether a file of a known kind has its end marker; True of other kinds."""
+    """Whether a file has the end marker of its format; True for other formats."""
     file.seek(max(0, num_bytes - END_MARGIN))
     return END_MARKERS.get(kind, b'') in file.read()
 
@@ -120,10 +114,10 @@ def _check_mode(mode: str) -> list[Problem]:
 
 
 def _decode(image: Image.Image, labels: Collection[int] | None) -> list[Problem]:
-    """Read all of the file; ``labels`` are what it may hold, None if that is not to be looked at.
+    """Decode the whole file and check its values against ``labels``, unless that is None.
 
-    Of a JPEG every byte is read, but an eighth of its width and height is computed: the rest costs
-    most of the time and finds nothing.
+    Without ``labels``, a JPEG is decoded at an eighth of its size: every byte is still read, and
+    the rest would take most of the time without finding anything.
     """
     if labels is None:
         image.draft(None, (1, 1))

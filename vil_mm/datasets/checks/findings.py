@@ -1,4 +1,4 @@
-"""What is wrong with the data of a split: one line a kind, with the first file that has it."""
+"""Findings about the data of a split: one line per kind, with the first affected file."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import NamedTuple
 
 
 class Finding(NamedTuple):
-    """Something that is wrong with one file, or odd.
+    """Something wrong or suspicious about one file.
 
     Attributes:
-        kind: Findings of one kind make one line.
-        what: The file, and what is wrong with it.
-        cure: What to do about it.
-        fatal: Whether a run is refused; otherwise it is a warning.
+        kind: Findings of the same kind are reported in one line.
+        what: The file and what is wrong with it.
+        fix: How to fix it.
+        fatal: Whether it stops the run; otherwise it is a warning.
     """
 
     kind: str
     what: str
-    cure: str
+    fix: str
     fatal: bool = True
 
 
 @dataclass
 class Group:
-    """The first finding of a kind, and how many there are."""
+    """The first finding of a kind and the number of findings."""
 
     first: Finding
     count: int = 0
 
     def line(self) -> str:
         more = f' (and {self.count - 1:,} more)' if self.count > 1 else ''
-        return f'{self.first.what}{more}: {self.first.cure}'
+        return f'{self.first.what}{more}: {self.first.fix}'
 
 
 @dataclass
 class SplitReport:
-    """What was found in the data of a split: 'train', 'val' or 'test'."""
+    """Findings about the data of a split: 'train', 'val' or 'test'."""
 
     split: str
     num_images: int = 0
@@ -75,7 +75,7 @@ class SplitReport:
 
 
 def listed(values: Iterable[object], most: int = 8) -> str:
-    """Values with commas between, no more than some of them."""
+    """The first ``most`` values, separated by commas, and how many there are in all."""
     values = list(values)
     more = f', ... ({len(values)} in all)' if len(values) > most else ''
     return ', '.join(map(str, values[:most])) + more

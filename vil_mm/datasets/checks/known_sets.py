@@ -1,4 +1,4 @@
-"""What data sets look like on disk when they are ready: folders, suffixes, counts, label values."""
+"""Known data sets as they should be on disk: folders, suffixes, counts, label values."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from vil_mm.datasets.imagenet import imagenet_wnids
 
 @dataclass(frozen=True)
 class Split:
-    """A part of a data set.
+    """A split of a data set.
 
     Args:
-        images: Folder of the images, relative to the root.
-        count: Images that the set has.
-        annotations: Folder of the annotations; empty where folders name the class.
-        folders: Names of the folders in which the files are sorted; none: they lie side by side.
-        per_folder: Fewest and most images in one of ``folders``, where that is known.
+        images: Image folder, relative to the root.
+        count: Number of images.
+        annotations: Annotation folder; empty if folder names give the class.
+        folders: Subfolders into which the files are sorted; empty if there are none.
+        per_folder: Minimum and maximum number of images in each subfolder, if known.
     """
 
     images: str
@@ -33,16 +33,16 @@ class KnownSet:
     """A data set on disk.
 
     Args:
-        title: Its name as people write it.
+        title: Its usual name.
         dataset: Type of the data set class that reads it.
-        splits: Its parts.
-        image_suffixes: How files of images end; one only where there are annotations.
-        label_suffix: How files of annotations end.
-        labels: Values that a pixel of an annotation may have.
-        raw_label_suffix: How annotations end that lack a step of conversion.
-        beside: How files end that belong to the set but are not read.
-        lists: Files that, if they are there, are read instead of the names of folders.
-        fixes: What to do about a kind of problem, where the set has a better answer than others.
+        splits: Its splits.
+        image_suffixes: Suffixes of image files; exactly one if there are annotations.
+        label_suffix: Suffix of annotation files.
+        labels: Allowed pixel values in annotations.
+        raw_label_suffix: Suffix of annotations that still need to be converted.
+        beside: Suffixes of files that belong to the set but are not read.
+        lists: List files that, if they exist, are read instead of folder names.
+        fixes: Advice for kinds of problems, where it is more specific than the general one.
     """
 
     title: str
@@ -157,7 +157,7 @@ KNOWN_SETS = {
 
 
 def find_set(dataset: str, root: str) -> str | None:
-    """Key of the set that a config reads, by the type of its data set or the name of its folder."""
+    """Key of a known set, by the type of the data set class or the name of the root folder."""
     for name, known in KNOWN_SETS.items():
         if dataset == known.dataset or PurePath(root).name == name:
             return name

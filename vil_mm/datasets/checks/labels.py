@@ -1,4 +1,4 @@
-"""The labels of a set of masks: which occur, which do not, and what to do about wrong ones."""
+"""The labels in a set of masks: which occur, which are missing, and how to fix wrong ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from vil_mm.datasets.checks.masks import expected
 from vil_mm.datasets.checks.pairs import Pair
 from vil_mm.datasets.checks.parts import Part
 
-FEW = 20  # classes; of more, a sample may well lack some
+FEW_CLASSES = 20  # with more, a sample may well lack some
 
 
 class Labels:
-    """Collects the labels of masks of one data set."""
+    """Collects the labels in the masks of one data set."""
 
     def __init__(self, part: Part) -> None:
         self.part = part
@@ -41,16 +41,16 @@ class Labels:
 
     @property
     def one_sided(self) -> bool:
-        """Whether no more than one of several classes occurs."""
+        """Whether at most one of several classes occurs."""
         return bool(self.num_masks) and (self.part.num_classes or 0) > 1 and len(self.seen) < 2
 
     def check(self, split: str, whole: bool, asked: bool = False) -> Iterator[Finding]:
         """Find classes that do not occur.
 
         Args:
-            split: A training set of one class is an error, another one is not.
-            whole: All masks have been read, not a sample.
-            asked: Tell of every class that is missing, also where there are fewer masks than
+            split: 'train', 'val' or 'test'; a single class is always an error in 'train'.
+            whole: Whether all masks have been read, not a sample.
+            asked: Whether to report every missing class, even if there are fewer masks than
                 classes.
         """
         number = self.part.num_classes or 0
@@ -60,7 +60,7 @@ class Labels:
         ignored = bool(self.counts[self.part.ignore_index])
         if self.one_sided and whole and (ignored or split == 'train'):
             yield self._one_class()
-        elif asked or (self.num_masks >= number and (whole or number <= FEW)):
+        elif asked or (self.num_masks >= number and (whole or number <= FEW_CLASSES)):
             yield self._never(missing)
 
     def _has_wrong(self) -> bool:
@@ -70,7 +70,7 @@ class Labels:
     def _one_class(self) -> Finding:
         only = f'class {self._name(self.seen[0])}' if self.seen else 'no class'
         what = f'{only} alone occurs in the {self._masks()}, whose values are {self._listed()}'
-        return Finding('one class', what, self._missing_cure())
+        return Finding('one class', what, self._missing_fix())
 
     def _never(self, missing: list[int]) -> Finding:
         noun = 'class' if len(missing) == 1 else 'classes'
@@ -78,7 +78,7 @@ class Labels:
         names = listed(map(self._name, missing), 5)
         what = f'{noun} {names} never {verb} in the {self._masks()}, whose values are'
         return Finding(
-            'missing classes', f'{what} {self._listed(20)}', self._missing_cure(), fatal=False
+            'missing classes', f'{what} {self._listed(20)}', self._missing_fix(), fatal=False
         )
 
     def _masks(self) -> str:
@@ -92,7 +92,7 @@ class Labels:
     def _listed(self, most: int = 8) -> str:
         return listed((_plain(value) for value in sorted(self.values)), most)
 
-    def _missing_cure(self) -> str:
+    def _missing_fix(self) -> str:
         values, number, ignored = self.values, self.part.num_classes or 0, self.part.ignore_index
         if self.part.reduce_zero_label and 0 in values and max(values - {255}) == number - 1:
             return (
@@ -105,12 +105,12 @@ class Labels:
         if not self.part.reduce_zero_label and 0 not in values:
             return 'does the first class count as 1? Then subtract 1, or set reduce_zero_label=True'
         return (
-            f'expected {expected(self.part)}; if the class is not just rare, see that '
-            'metainfo.classes is that of these masks'
+            f'expected {expected(self.part)}; if the class is not just rare, check that '
+            'metainfo.classes matches these masks'
         )
 
-    def wrong_cure(self) -> str:
-        """What to do about values that no class has."""
+    def wrong_fix(self) -> str:
+        """How to fix values that are not a class."""
         number, values = self.part.num_classes or 0, sorted(self.values - {self.part.ignore_index})
         if self.lossy:
             return 'JPEG changes values: save masks as PNG'
@@ -131,8 +131,8 @@ class Labels:
             recode = ', '.join(f'{_plain(v)} -> {i}' for i, v in enumerate(everything))
             return f'they look like levels of grey: recode them, {recode}'
         return (
-            'replace them by the numbers of the classes, or name as many classes in '
-            'metainfo.classes and num_classes of the heads'
+            'replace them by class numbers, or add the missing classes to metainfo.classes and '
+            'num_classes of the heads'
         )
 
 

@@ -1,4 +1,4 @@
-"""A mask: its channels, bits, size and values."""
+"""Check a mask: its channels, bit depth, size and values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ORIENTATION = 0x0112  # the EXIF tag
 
 
 def raw_mask(load: BaseTransform, path: str) -> np.ndarray:
-    """A mask as it is decoded, before it is cast to 8 bits."""
+    """Decode a mask without casting it to 8 bits."""
     content = fileio.get(path, backend_args=getattr(load, 'backend_args', None))
     backend = getattr(load, 'imdecode_backend', 'pillow')
     raw = mmcv.imfrombytes(content, flag='unchanged', backend=backend)
@@ -28,7 +28,7 @@ def raw_mask(load: BaseTransform, path: str) -> np.ndarray:
 
 
 def check_raw(path: str, raw: np.ndarray, image: str) -> Iterator[Finding]:
-    """Channels and bits of a mask."""
+    """Check the channels and bit depth of a mask."""
     if raw.ndim == 3:
         yield Finding('colour masks', *_colours(path, raw, image))
     elif raw.dtype.kind == 'f' and not np.array_equal(raw, np.round(raw)):
@@ -41,26 +41,26 @@ def check_raw(path: str, raw: np.ndarray, image: str) -> Iterator[Finding]:
         yield Finding(
             'deep masks',
             f'{path} has values of more than 8 bits ({raw.dtype}, {raw.min()} to {raw.max()}), '
-            'of which the rest by 256 would be read',
+            'which would be read modulo 256',
             'save the numbers of classes, 0 to 255, as PNG of 8 bits',
         )
     elif raw.dtype.itemsize > 1:
         yield Finding(
             'wide masks',
             f'{path} is a mask of {8 * raw.dtype.itemsize} bits, whose values fit into 8',
-            'it is read as it is; PNG of 8 bits is smaller and what other tools expect',
+            'it is read correctly; an 8-bit PNG is smaller and what other tools expect',
             fatal=False,
         )
 
 
 def count_values(values: np.ndarray) -> np.ndarray:
-    """How often each of 256 values occurs ``(256,)``, by OpenCV: it copies nothing."""
+    """Count each of 256 values ``(256,)``; OpenCV does this without a copy."""
     values = np.ascontiguousarray(values, np.uint8)
     return cv2.calcHist([values], [0], None, [256], [0, 256]).ravel().astype(np.int64)
 
 
 def present(values: np.ndarray) -> np.ndarray:
-    """The values that occur, in order."""
+    """The values that occur, sorted."""
     is_small = values.dtype in (np.uint8, bool) and values.size
     return np.flatnonzero(count_values(values)) if is_small else np.unique(values)
 
@@ -77,22 +77,22 @@ def _colours(path: str, raw: np.ndarray, image: str) -> tuple[str, str]:
 
 
 def _is_mask(image: str) -> bool:
-    """Whether what stands for an image has one channel and few values."""
+    """Whether an "image" looks like a mask: one channel and few values."""
     try:
         with Image.open(image) as opened:
             return opened.mode in ('1', 'L', 'P') and len(opened.getcolors() or ()) in range(1, 65)
-    except Exception:  # an image that cannot be read is found elsewhere
+    except Exception:  # unreadable images are reported elsewhere
         return False
 
 
 def check_values(part: Part, path: str, raw: np.ndarray, labels: np.ndarray) -> Iterator[Finding]:
-    """Values that are no class.
+    """Find values that are not a class.
 
     Args:
         part: The data set.
         path: The mask's file.
         raw: ``(H, W)``, as decoded.
-        labels: ``(H, W)``, as the pipeline loads them, to be trained on.
+        labels: ``(H, W)``, as the pipeline loads them for training.
     """
     number = part.num_classes
     if not number:
@@ -109,13 +109,13 @@ def check_values(part: Part, path: str, raw: np.ndarray, labels: np.ndarray) -> 
         yield Finding(
             'empty masks',
             f'{path} has no pixel of any class, only {listed(present(raw))}',
-            'such an image teaches nothing; take it out of the set if that is not meant',
+            'such an image teaches nothing; remove it from the set if this is not intended',
             fatal=False,
         )
 
 
 def expected(part: Part) -> str:
-    """The values that a mask may hold, in words."""
+    """The values allowed in a mask, in words."""
     number = part.num_classes or 0
     if part.reduce_zero_label:
         return f'1 to {number}, or 0 where there is no class'
@@ -125,7 +125,7 @@ def expected(part: Part) -> str:
 def check_size(
     part: Part, path: str, size: tuple[int, ...], image: str, image_size: tuple[int, ...]
 ) -> Iterator[Finding]:
-    """Masks of another size (rows, columns) than their image, or perhaps turned otherwise."""
+    """Find masks whose size (rows, columns) or orientation differs from their image's."""
     if size == image_size:
         yield from _check_turned(part, path, image)
         return
@@ -134,8 +134,8 @@ def check_size(
     if size == image_size[::-1] and orientation(image) > 1:
         yield Finding(
             'turned',
-            f'{what} as it is loaded, turned by its EXIF tag',
-            'turn the masks, too, or load images as they are stored: '
+            f'{what} as it is loaded, rotated by its EXIF tag',
+            'rotate the masks too, or load images as they are stored: '
             "color_type='color_ignore_orientation' of LoadImageFromFile, in every pipeline",
         )
     else:
@@ -145,7 +145,7 @@ def check_size(
 
 
 def _check_turned(part: Part, path: str, image: str) -> Iterator[Finding]:
-    """Photos that are turned while their mask is not, where sizes do not tell."""
+    """Find photos that are rotated while their mask is not and the sizes do not show it."""
     load = part.loads[0]
     turns = getattr(load, 'color_type', '') in ('color', 'grayscale')
     tag = orientation(image) if turns else 1
@@ -156,18 +156,18 @@ def _check_turned(part: Part, path: str, image: str) -> Iterator[Finding]:
     if tag < 5 or square:
         yield Finding(
             'perhaps turned',
-            f'{image} is turned by its EXIF tag ({tag}) when it is loaded, {path} is not',
-            'see by tools/browse_dataset.py whether both fit each other',
+            f'{image} is rotated by its EXIF tag ({tag}) when it is loaded, {path} is not',
+            'check with tools/browse_dataset.py whether they match',
             fatal=False,
         )
 
 
 def orientation(image: str) -> int:
-    """EXIF orientation of an image's file, 1 if it has none."""
+    """EXIF orientation of an image file, 1 if it has none."""
     if REMOTE in image:
         return 1
     try:
         with Image.open(image) as opened:
             return int(opened.getexif().get(ORIENTATION, 1))
-    except Exception:  # formats that Pillow does not know carry no such tag
+    except Exception:  # formats unknown to Pillow have no such tag
         return 1

@@ -1,4 +1,4 @@
-"""Whether the files of a data set are there, known from listings of folders, not file by file."""
+"""Check that the files of a data set exist, from folder listings rather than file by file."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from vil_mm.datasets.checks.parts import REMOTE, Part
 from vil_mm.datasets.checks.split_list import check_list
 from vil_mm.datasets.images import IMAGE_SUFFIXES
 
-ENOUGH = 100_000  # names of a folder tree that are looked at where a suffix fits nothing
+MAX_NAMES = 100_000  # names of a folder tree to inspect if a suffix matches nothing
 
 
 class Names:
-    """Names in folders, each listed once."""
+    """Names in folders, each of which is listed only once."""
 
     def __init__(self) -> None:
-        self.of = lru_cache(maxsize=None)(_names)
+        self.list = lru_cache(maxsize=None)(_list_names)
 
     def has(self, path: str) -> bool:
-        """Whether there is such a file; on disks that tell no case, in any case."""
+        """Whether a file exists; ``isfile`` covers case-insensitive file systems."""
         folder, name = os.path.split(path)
-        return REMOTE in path or name in self.of(folder) or os.path.isfile(path)
+        return REMOTE in path or name in self.list(folder) or os.path.isfile(path)
 
 
-def _names(folder: str) -> frozenset[str]:
+def _list_names(folder: str) -> frozenset[str]:
     try:
         return frozenset(os.listdir(folder or '.'))
     except OSError:
@@ -36,7 +36,7 @@ def _names(folder: str) -> frozenset[str]:
 
 
 def check_names(part: Part) -> Iterator[Finding]:
-    """Find images that no suffix fits, files that are not there, and faults of a split list."""
+    """Find images with another suffix, missing files, and errors in a split list."""
     names = Names()
     if not part.infos:
         yield _no_images(part)
@@ -52,7 +52,7 @@ def check_names(part: Part) -> Iterator[Finding]:
 
 
 def _missing_images(part: Part, names: Names) -> Iterator[Finding]:
-    """Images that a list names; without one they come from a listing, and are there."""
+    """Find missing images of a list; without a list, they come from a folder and do exist."""
     for info in part.infos:
         for key in ('img_path', 'img_path2'):
             path = info.get(key)
@@ -65,7 +65,7 @@ def _missing_images(part: Part, names: Names) -> Iterator[Finding]:
 
 
 def _missing_masks(part: Part, names: Names) -> Iterator[Finding]:
-    cure = ''
+    fix = ''
     for info in part.infos:
         path = info.get('seg_map_path')
         if path is None:
@@ -75,17 +75,17 @@ def _missing_masks(part: Part, names: Names) -> Iterator[Finding]:
                 'the pipeline has LoadAnnotations, so set data_prefix.seg_map_path',
             )
         elif not names.has(path):
-            cure = cure or _mask_cure(part, names)
-            yield Finding('missing masks', f'no mask {path} of {info["img_path"]}', cure)
+            fix = fix or _mask_fix(part, names)
+            yield Finding('missing masks', f'no mask {path} of {info["img_path"]}', fix)
 
 
-def _mask_cure(part: Part, names: Names) -> str:
-    """The suffix that would fit most masks, or what else to do."""
+def _mask_fix(part: Part, names: Names) -> str:
+    """The suffix that matches most masks, or other advice."""
     fits: Counter[str] = Counter()
     for info in part.infos[:1000]:
         folder, name = os.path.split(info['seg_map_path'])
         stem = name.removesuffix(part.seg_map_suffix or Path(name).suffix)
-        fits.update(_rests(names.of(folder), stem))
+        fits.update(_list_endings(names.list(folder), stem))
     if fits:
         suffix, number = fits.most_common(1)[0]
         own = fits[part.seg_map_suffix or '']
@@ -95,36 +95,36 @@ def _mask_cure(part: Part, names: Names) -> str:
         if number > own:
             return f'set seg_map_suffix={suffix!r}, which fits {number:,} of {of:,}'
     folder = os.path.dirname(part.infos[0]['seg_map_path'])
-    there = sorted(name for name in names.of(folder) if not name.startswith('.'))
+    there = sorted(name for name in names.list(folder) if not name.startswith('.'))
     if not fits and there:
         return (
-            'a mask needs the name of its image up to the suffix, but the files in '
+            'a mask needs the same name as its image except for the suffix, but the files in '
             f'{folder} are {listed(there, 3)}: rename them'
         )
     return 'add the mask, or take the image out of the set'
 
 
-def _rests(names: frozenset[str], stem: str) -> list[str]:
-    """How the names go on that begin with a stem and not with a longer one of the same kind."""
+def _list_endings(names: frozenset[str], stem: str) -> list[str]:
+    """What follows the stem in names that begin with it, but not with a longer stem."""
     return [
         name[len(stem) :]
-        for name in (names if len(names) <= 1000 else _likely(names, stem))
+        for name in (names if len(names) <= 1000 else _guess_names(names, stem))
         if name.startswith(stem) and not name[len(stem) : len(stem) + 1].isalnum()
     ]
 
 
-def _likely(names: frozenset[str], stem: str) -> list[str]:
-    """Of a large folder only usual names are tried: it would take a pass a stem."""
+def _guess_names(names: frozenset[str], stem: str) -> list[str]:
+    """Try only common names: in a large folder, every stem would take a pass over all names."""
     usual = ('', '_mask', '_label', '_labels', '_gt', '_seg', '_segmentation', '_annotation')
     endings = [s for suffix in IMAGE_SUFFIXES for s in (suffix, suffix.upper())]
     return [n for word in usual for end in endings if (n := f'{stem}{word}{end}') in names]
 
 
 def _not_read(part: Part, names: Names) -> Iterator[Finding]:
-    """Images beside those that are read, whose names end otherwise: .JPG or .jpeg beside .jpg."""
+    """Find images with another suffix next to those that are read: .JPG or .jpeg beside .jpg."""
     masks = {os.path.dirname(info.get('seg_map_path') or '') for info in part.infos}
     for folder in sorted({os.path.dirname(info['img_path']) for info in part.infos} - masks):
-        for name in sorted(names.of(folder)):
+        for name in sorted(names.list(folder)):
             if not name.endswith(part.img_suffix) and _is_image(name):
                 yield Finding(
                     'images not read',
@@ -142,24 +142,24 @@ def _no_images(part: Part) -> Finding:
     images, masks = part.folder('img_path'), part.folder('seg_map_path')
     if part.ann_file:
         what = f'no image is left of {part.ann_file}'
-        cure = 'it is empty, or filter_cfg or metainfo.classes leave nothing of it'
+        fix = 'it is empty, or filter_cfg or metainfo.classes leave nothing of it'
     else:
-        what, cure = f'no image {images}/*{part.img_suffix or ""}', 'put images there'
+        what, fix = f'no image {images}/*{part.img_suffix or ""}', 'put images there'
         found, other = _suffixes(images), _suffixes(masks)
         if other[part.img_suffix] and found[part.seg_map_suffix]:
             what += f', but {other[part.img_suffix]:,} in {masks}'
-            cure = 'are data_prefix.img_path and data_prefix.seg_map_path swapped?'
+            fix = 'are data_prefix.img_path and data_prefix.seg_map_path swapped?'
         elif found:
             suffix, number = found.most_common(1)[0]
-            cure = f'set img_suffix={suffix!r}, which fits {number:,} files'
-    return Finding('no images', what, cure)
+            fix = f'set img_suffix={suffix!r}, which fits {number:,} files'
+    return Finding('no images', what, fix)
 
 
 def _suffixes(folder: str) -> Counter[str]:
-    """How many images of each suffix are below a folder."""
+    """Count the images below a folder by suffix."""
     counts: Counter[str] = Counter()
     for _, _, files in os.walk(folder) if folder and REMOTE not in folder else ():
         counts.update(Path(name).suffix for name in files if _is_image(name))
-        if counts.total() > ENOUGH:
+        if counts.total() > MAX_NAMES:
             break
     return counts

@@ -1,4 +1,4 @@
-"""An image and its mask, read as the pipeline reads them: what is wrong with them."""
+"""Check an image and its mask, read by the pipeline's own transforms."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ COPY_AGAIN = 'copy or export it again, or take it out of the set'
 
 @dataclass
 class Pair:
-    """What was read of one sample.
+    """What was read for one sample.
 
     Attributes:
-        image: Its file.
-        mask: Its file, if it was read.
-        values: Those in the mask's file.
+        image: The image file.
+        mask: The mask file, if it was read.
+        values: Values in the mask file.
         counts: ``(256,)``, pixels of each label after ``reduce_zero_label`` and ``label_map``.
         findings: What is wrong.
     """
@@ -49,8 +49,8 @@ def read_pair(part: Part, index: int, masks_only: bool = False) -> Pair:
 
     Args:
         part: The data set.
-        index: Of the sample.
-        masks_only: Leave the image out.
+        index: Index of the sample.
+        masks_only: Do not read the image.
     """
     info = copy.deepcopy(part.infos[index])
     pair = Pair(image=str(info.get('img_path', '')))
@@ -66,12 +66,12 @@ def read_pair(part: Part, index: int, masks_only: bool = False) -> Pair:
 
 
 def unreadable(path: str, error: Exception) -> Finding:
-    """A file that cannot be read, with the reason in few words."""
+    """A finding about a file that cannot be read, with a short reason."""
     return Finding('unreadable files', f'{path} cannot be read ({reason(path, error)})', COPY_AGAIN)
 
 
 def reason(path: str, error: Exception) -> str:
-    """Why a file cannot be read: what the file is says more than the error of a decoder."""
+    """Why a file cannot be read; its content says more than a decoder's error."""
     if REMOTE not in path:
         try:
             with open(path, 'rb') as file:
@@ -94,7 +94,7 @@ def reason(path: str, error: Exception) -> str:
 
 
 def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) -> Iterator[Finding]:
-    """Let one transform read its file, and look at what it has read."""
+    """Let one transform read its file, and check the result."""
     try:
         raw = raw_mask(load, path) if loads_mask(load) else None
         loaded = load.transform(info) if raw is None or raw.ndim == 2 else info
@@ -146,12 +146,12 @@ def _check_image(
 
 
 def _check_depth(path: str) -> Iterator[Finding]:
-    """Images of 16 bits that are read as 8 bits."""
+    """Find images of more than 8 bits that are read as 8 bits."""
     if path.lower().endswith(('.png', '.tif', '.tiff')) and REMOTE not in path:
         try:
             with Image.open(path) as image:
                 deep = image.mode.startswith(('I', 'F'))
-        except Exception:  # bands that Pillow does not know are no matter of this check
+        except Exception:  # formats unknown to Pillow are not checked here
             return
         if deep:
             yield Finding(

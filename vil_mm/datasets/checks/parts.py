@@ -1,4 +1,4 @@
-"""The data sets that a split reads, as objects, and how their pipelines load a file."""
+"""The data sets of a split, and how their pipelines load files."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from mmcv.transforms import BaseTransform, LoadAnnotations
 from mmengine.dataset import BaseDataset
 
-REMOTE = '://'  # in paths that a file client reads: nothing is known of them without reading
+REMOTE = '://'  # marks paths that a file client reads; they cannot be checked without reading
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a config's model expects of its data; None where it does not say.
+    """What a config's model expects of its data; None if unknown.
 
     Attributes:
-        num_classes: Of the head.
-        ignore_index: Label of pixels that do not count.
-        channels: Of an image.
+        num_classes: Classes of the head.
+        ignore_index: Label of ignored pixels.
+        channels: Channels of an image.
     """
 
     num_classes: int | None = None
@@ -27,10 +27,10 @@ class Expected:
 
 
 class Part:
-    """One data set of a split, of which wrappers such as ConcatDataset may hold several.
+    """One data set of a split; wrappers such as ConcatDataset hold several.
 
     Args:
-        dataset: With its list of samples in memory.
+        dataset: The data set, with its list of samples in memory.
         expected: What the model expects.
     """
 
@@ -60,32 +60,32 @@ class Part:
         return getattr(self.dataset, 'ann_file', None) or ''
 
     def folder(self, key: str) -> str:
-        """Folder of a ``data_prefix``; empty if there is none."""
+        """The folder under ``key`` of ``data_prefix``; empty if there is none."""
         prefix = self.dataset.data_prefix
         return (prefix.get(key) or '') if isinstance(prefix, dict) else ''
 
 
 def loading(transforms: Iterable[BaseTransform]) -> Iterator[BaseTransform]:
-    """The transforms that read files, also those within test-time augmentation (its first way)."""
+    """The transforms that read files, also in the first pipeline of test-time augmentation."""
     for transform in transforms:
-        ways = getattr(transform, 'subroutines', None)
-        if ways:
-            yield from loading(ways[0].transforms)
+        pipelines = getattr(transform, 'subroutines', None)
+        if pipelines:
+            yield from loading(pipelines[0].transforms)
         elif is_loading(transform):
             yield transform
 
 
 def is_loading(transform: BaseTransform) -> bool:
-    """Whether a transform reads files, as all do that are called so."""
+    """Whether a transform reads files, judging by its name."""
     return type(transform).__name__.startswith('Load')
 
 
 def loads_mask(transform: BaseTransform) -> bool:
-    """Whether it reads a map of labels."""
+    """Whether a transform reads label maps."""
     return isinstance(transform, LoadAnnotations) and transform.with_seg
 
 
 def find_file(transform: BaseTransform, info: dict) -> str:
-    """The file that a transform reads of a sample."""
+    """The file that a transform reads for a sample."""
     key = 'seg_map_path' if loads_mask(transform) else 'img_path'
     return str(info.get(key) or info.get('img_path', ''))

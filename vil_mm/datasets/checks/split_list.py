@@ -1,4 +1,4 @@
-"""Split lists of mmsegmentation: text files with the name of an image a line, without suffix."""
+"""Check mmsegmentation's split lists: text files with one image name per line, without suffix."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from vil_mm.datasets.checks.findings import Finding
 from vil_mm.datasets.checks.parts import Part
 
-BOM = '\ufeff'  # editors of Windows begin a file with it
+BOM = '\ufeff'  # Windows editors put it at the start of a file
 
 
 def check_list(part: Part) -> Iterator[Finding]:
-    """Find lines that name no image as the data set reads them; CR LF at their ends is fine."""
+    """Find lines that do not name an image as the data set reads them; CRLF endings are fine."""
     seen: dict[str, int] = {}
     lines = Path(part.ann_file).read_text(encoding='utf-8').split('\n')
-    if lines[-1] == '':  # behind the last end of a line
+    if lines[-1] == '':  # after the final newline
         lines.pop()
     for number, line in enumerate(lines, 1):
         at, name = f'{part.ann_file}, line {number}', line.strip()
@@ -25,7 +25,7 @@ def check_list(part: Part) -> Iterator[Finding]:
         elif name in seen:
             yield Finding(
                 'repeated lines',
-                f'{at}: {name!r} stands in line {seen[name]}, too',
+                f'{at}: {name!r} is also on line {seen[name]}',
                 'remove one of them, unless the image is to count twice',
                 fatal=False,
             )
@@ -33,7 +33,7 @@ def check_list(part: Part) -> Iterator[Finding]:
 
 
 def _fault(name: str, part: Part) -> tuple[str, str] | None:
-    """What is wrong with a line, and what to do."""
+    """What is wrong with a line and how to fix it."""
     suffix = part.img_suffix or ''
     if not name:
         return 'a blank line, which would be read as an image', 'remove it'
@@ -60,7 +60,7 @@ def _fault(name: str, part: Part) -> tuple[str, str] | None:
 
 
 def _within(part: Part, name: str) -> str:
-    """A name without the folders that the data set adds, if there is such an image; else as is."""
+    """The name without leading folders if that names an image, else unchanged."""
     parts = Path(name).parts
     ends = ('/'.join(parts[i:]) for i in range(1, len(parts)))
     return next((end for end in ends if _is_there(part, end)), name)

@@ -1,4 +1,4 @@
-"""Training data against validation and test data: labels shifted in one, images in both."""
+"""Compare training data with validation and test data: shifted labels, shared images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from vil_mm.datasets.checks.parts import REMOTE, Part
 
 
 def check_splits(parts: dict[str, list[Part]]) -> list[SplitReport]:
-    """Compare the training set with each of the others: labels shifted in one, images in both."""
+    """Compare the training set with each of the others."""
     reports = []
     train = parts.get('train', [])
     for split in (name for name in parts if name != 'train' and train):
@@ -41,7 +41,7 @@ def _same_images(train: list[Part], other: list[Part]) -> Iterator[Finding]:
     if same:
         yield Finding(
             'same images',
-            f'{len(same):,} of {len(theirs):,} images are in the train data, too: '
+            f'{len(same):,} of {len(theirs):,} images are also in the train data: '
             f'{listed((theirs[path] for path in same), 2)}',
             'scores on them say nothing about other images; keep both apart',
             fatal=False,
@@ -49,7 +49,7 @@ def _same_images(train: list[Part], other: list[Part]) -> Iterator[Finding]:
 
 
 def _real_images(parts: list[Part]) -> dict[str, str]:
-    """Images by their real path, each as the data set names it; links to folders are followed."""
+    """The data set's path of each image by its real path; links to folders are followed."""
     folders: dict[str, str] = {}
     images = {}
     for part in parts:
@@ -64,7 +64,7 @@ def _real_images(parts: list[Part]) -> dict[str, str]:
 
 
 def _same_content(ours: dict[str, str], theirs: dict[str, str]) -> list[str]:
-    """Copies under the same name, in a sample; of other names nothing is known without reading."""
+    """Find copies among a sample of images with equal names."""
     named = {os.path.basename(path): path for path in ours}
     pairs = [(p, named[name]) for p in theirs if (name := os.path.basename(p)) in named]
     random.Random(SEED).shuffle(pairs)

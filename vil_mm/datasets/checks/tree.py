@@ -1,4 +1,4 @@
-"""Look through a prepared data set and say what is wrong with it and what to do."""
+"""Check a prepared data set on disk, and report problems and how to fix them."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from vil_mm.datasets.checks.tree_report import TreeReport
 from vil_mm.progress import Progress, no_progress
 
 BATCH = 32  # files or pairs that a process checks at a time
-NEAR = 100  # neighbours that are looked at where the folder of a set is not the one given
+MAX_NEIGHBOURS = 100  # subfolders to search if the given folder is not that of the set
 
 
 class Leaf(NamedTuple):
-    """Where files lie: the folder of a class or city in a split, or (no name) the split's own."""
+    """A folder of files: that of a class or city in a split or, without a name, the split's own."""
 
     split: Split
     name: str = ''
@@ -38,7 +38,7 @@ class Leaf(NamedTuple):
 
 
 class Listing(NamedTuple):
-    """Names in a folder, sorted; links are followed."""
+    """Sorted names in a folder; links are followed."""
 
     files: list[str]
     folders: list[str]
@@ -56,21 +56,20 @@ def check_tree(
 ) -> TreeReport:
     """Check a data set on disk.
 
-    Names are read folder by folder and never all at once, so that memory does not grow with the
-    number of files.
+    Folders are listed one by one, so memory does not grow with the number of files.
 
     Args:
         name: A key of ``KNOWN_SETS``.
         root: Folder of the set.
-        workers: Processes that read files, by default one a processor; 1 reads in this process.
-        quick: Read headers and end markers of the files only, and no label values.
-        any_count: Take a part of the set: files and folders of classes may be missing.
-        progress: Told how far it is.
+        workers: Processes that read files, by default one per CPU; 1 reads in this process.
+        quick: Read only headers and end markers, no label values.
+        any_count: Accept a subset: files and class folders may be missing.
+        progress: Progress callback.
 
     Raises:
-        NotADirectoryError: There is no folder ``root``.
+        NotADirectoryError: ``root`` is not a folder.
         ValueError: The set is not known.
-        concurrent.futures.process.BrokenProcessPool: The system ended a process.
+        concurrent.futures.process.BrokenProcessPool: The system killed a process.
     """
     if name not in KNOWN_SETS:
         raise ValueError(f'unknown data set {name!r}: expected one of {", ".join(KNOWN_SETS)}')
@@ -95,20 +94,20 @@ def check_tree(
 
 
 def _better_root(known: KnownSet, root: Path) -> Path | None:
-    """A folder above or below ``root`` that has more of the set's folders than it, if any."""
+    """A folder above or below ``root`` that holds more of the set's folders, if any."""
 
     def score(folder: Path) -> int:
         return sum((folder / part).is_dir() for part in known.folders)
 
     above = list(root.resolve().parents)[:3]
-    below = [root / name for name in _list(root).folders[:NEAR]]
-    deeper = [folder / name for folder in below for name in _list(folder).folders[:NEAR]]
+    below = [root / name for name in _list(root).folders[:MAX_NEIGHBOURS]]
+    deeper = [folder / name for folder in below for name in _list(folder).folders[:MAX_NEIGHBOURS]]
     best = max([root, *above, *below, *deeper], key=score)  # the first of equals
     return best if score(best) > score(root) else None
 
 
 def _check_folders(report: TreeReport, any_count: bool) -> list[Leaf]:
-    """Report folders that are missing or too many; return those whose files are to be checked."""
+    """Report missing and unexpected folders; return those whose files to check."""
     for file in report.known.lists:
         if (report.root / file).is_file():
             report.add('lists of images', file)
@@ -121,14 +120,14 @@ def _check_folders(report: TreeReport, any_count: bool) -> list[Leaf]:
                 inside.update(_check_top(report, split, top, any_count))
             else:
                 report.add('missing folders', top)
-        # a class or city that only one side has is listed, too: its files lack their partners
+        # include classes or cities found on one side only: their files lack partners
         names = sorted(inside & set(split.folders)) if split.folders else ['']
         leaves += [Leaf(split, name) for name in names]
     return leaves
 
 
 def _check_top(report: TreeReport, split: Split, top: str, any_count: bool) -> list[str]:
-    """Report what is amiss in a split's folder, not deeper; return the folders in it."""
+    """Report problems in a split's folder, not deeper; return its subfolders."""
     listing = _list(report.root / top)
     for name in listing.folders:
         if name not in split.folders and not name.startswith('.'):
@@ -147,7 +146,7 @@ def _check_top(report: TreeReport, split: Split, top: str, any_count: bool) -> l
 def _check_names(
     report: TreeReport, leaves: list[Leaf], any_count: bool, progress: Progress
 ) -> None:
-    """Count and pair the names of files, and report what is amiss with them."""
+    """Count and pair file names, and report problems with them."""
     known = report.known
     for index, leaf in enumerate(leaves):
         progress('folders', index + 1, len(leaves))
@@ -172,12 +171,12 @@ def _check_names(
 
 
 def _count(report: TreeReport, top: str, number: int) -> None:
-    if top in report.counts:  # else it is not there, which has been reported
+    if top in report.counts:  # else it is missing, which has been reported
         report.counts[top] += number
 
 
 def _check_number(report: TreeReport, leaf: Leaf, number: int, any_count: bool) -> None:
-    """Report a folder of a class or city that is empty, or has too few or too many images."""
+    """Report a class or city folder with no, too few or too many images."""
     low, high = leaf.split.per_folder or (1, number)
     low, high = (1, number) if any_count else (low, high)
     if (report.root / leaf.images).is_dir() and not low <= number <= high:
@@ -186,7 +185,7 @@ def _check_number(report: TreeReport, leaf: Leaf, number: int, any_count: bool) 
 
 
 def _check_listing(report: TreeReport, leaf: Leaf, folder: str, suffixes: tuple[str, ...]) -> None:
-    """Report what in a folder is neither data nor known to lie beside it."""
+    """Report files and folders that do not belong to the set."""
     listing = _list(report.root / folder)
     for name in listing.broken:
         report.add('links that lead nowhere', f'{folder}/{name}')
@@ -213,7 +212,7 @@ def _check_partner(
 
 
 def _pairs(known: KnownSet, root: Path, leaf: Leaf) -> list[PairNames]:
-    """Images and annotations of two folders by their common name; without annotations, images."""
+    """Pair the images and annotations of a leaf by name; without annotations, only images."""
 
     def named(folder: str, suffixes: tuple[str, ...]) -> dict[str, str]:
         names = _list(root / folder).files if folder else []
@@ -235,7 +234,7 @@ def _batches(known: KnownSet, root: Path, leaves: Iterable[Leaf]) -> Iterator[li
 def _run(
     tasks: Iterator[list[PairNames]], known: KnownSet, root: Path, quick: bool, workers: int
 ) -> Iterator[tuple[list[Problem], int]]:
-    """Check batches in their order, each with its number of files; a few wait at a time."""
+    """Check batches in order, a few at a time; yields problems and number of files."""
     common = (known.labels, quick)
     if workers == 1:
         for batch in tasks:
@@ -251,12 +250,12 @@ def _run(
             if waiting and (batch is None or len(waiting) == 4 * workers):
                 task, number = waiting.popleft()
                 yield task.result(), number
-    finally:  # after an interrupt, too: what waits is dropped
+    finally:  # also after an interrupt: drop waiting tasks
         pool.shutdown(cancel_futures=True)
 
 
 def _ignore_interrupt() -> None:
-    """Leave Ctrl-C, which reaches every process of a terminal, to the process that reports."""
+    """Leave Ctrl-C, which reaches every process of a terminal, to the main process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -265,7 +264,7 @@ def _num_files(batch: Iterable[PairNames]) -> int:
 
 
 def _list(folder: Path) -> Listing:
-    """What is in a folder; nothing if it is not there or may not be read."""
+    """List a folder; empty if it does not exist or cannot be read."""
     files, folders, broken = [], [], []
     try:
         with os.scandir(folder) as entries:
@@ -278,5 +277,5 @@ def _list(folder: Path) -> Listing:
 
 
 def _is_data(name: str, suffixes: tuple[str, ...]) -> bool:
-    """Whether the data sets' classes would read a file: they skip hidden ones."""
+    """Whether the data set classes would read a file; they skip hidden ones."""
     return name.endswith(suffixes) and not name.startswith('.')

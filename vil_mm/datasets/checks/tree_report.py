@@ -1,4 +1,4 @@
-"""What was found in a data set on disk, in words: groups of problems and what to do about each."""
+"""Report on a data set on disk: groups of problems and how to fix each."""
 
 from __future__ import annotations
 
@@ -7,43 +7,43 @@ from pathlib import Path
 
 from vil_mm.datasets.checks.known_sets import KnownSet
 
-SHOWN = 5  # names of a group that are kept and printed
+SHOWN = 5  # names printed per group
 
 COPY_AGAIN = 'copy or unpack them again from the archive, then check its size or checksum'
 FIXES = {
-    'wrong folder': 'give the folder that is named above to --check and to the config',
+    'wrong folder': 'use the folder named above for --check and in the config',
     'missing folders': 'unpack the whole archive; docs/datasets.md shows the tree',
-    'unexpected folders': 'files in them are not read, or as classes of their own: move the files '
-    'to where docs/datasets.md shows them, or the folder out of the set',
+    'unexpected folders': 'files in them are not read, or count as separate classes: move the '
+    'files to where docs/datasets.md shows them, or move the folder out of the set',
     'unsorted files': 'move them into the folders that docs/datasets.md shows',
     'wrong numbers of files': 'unpack the whole archive, remove what does not belong to it; '
     'for a deliberate subset add --any-count',
-    'links that lead nowhere': 'make the links again, or mount the disk they lead to',
-    'images without annotation': 'add the annotations by these names, or remove the images',
-    'annotations without image': 'add the images by these names, or remove the annotations',
-    'annotations to convert': 'convert them as docs/datasets.md tells',
+    'links that lead nowhere': 'recreate the links, or mount the disk they point to',
+    'images without annotation': 'add annotations with these names, or remove the images',
+    'annotations without image': 'add images with these names, or remove the annotations',
+    'annotations to convert': 'convert them as described in docs/datasets.md',
     'empty files': COPY_AGAIN,
     'unreadable files': f'{COPY_AGAIN}; "Permission denied" asks for read rights instead',
-    'sizes': 'take image and annotation from the same archive; where annotations were made '
-    'smaller, make them again at the size of the image (nearest neighbour)',
-    'palette annotations': 'mmsegmentation reads the indices of the palette, other programs its '
-    'colours; keep the indices only: `Image.fromarray(numpy.array(Image.open(file))).save(file)`',
+    'sizes': 'take image and annotation from the same archive; if annotations were scaled down, '
+    'recreate them at the size of the image (nearest neighbour)',
+    'palette annotations': 'mmsegmentation reads palette indices, other programs palette '
+    'colours; keep only the indices: `Image.fromarray(numpy.array(Image.open(file))).save(file)`',
     'colour annotations': 'a pixel has to hold the number of its class: replace each colour by '
     'its number and save one channel of 8 bits',
-    'annotations not of 8 bits': 'save them as PNG of one channel and 8 bits (mode L of Pillow), '
-    'the number of the class as it is, not scaled',
-    'label values': 'convert the annotations as docs/datasets.md tells',
+    'annotations not of 8 bits': 'save them as single-channel 8-bit PNG (mode L in Pillow) with '
+    'the class number as the value, not scaled',
+    'label values': 'convert the annotations as described in docs/datasets.md',
 }
 NOTES = {
     'other files': 'not read and not counted; remove them if they are left over from unpacking',
-    'lists of images': 'mmpretrain reads a list instead of the names of folders where there is '
-    'one: remove it, unless it names the images as they lie in the folders',
+    'lists of images': 'if there is a list, mmpretrain reads it instead of folder names: remove '
+    'it, unless it matches the files',
 }
 
 
 @dataclass
 class Group:
-    """Findings of one kind: how many, and the names of the first ones."""
+    """Findings of one kind: their number and the first names."""
 
     count: int = 0
     names: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Group:
 
 @dataclass
 class TreeReport:
-    """What was found in a tree; ``text`` is for people."""
+    """Findings about a tree; ``text`` formats them."""
 
     known: KnownSet
     root: Path
@@ -80,7 +80,7 @@ class TreeReport:
         return self.known.fixes.get(kind) or {**FIXES, **NOTES}[kind]
 
     def text(self) -> str:
-        """Groups of problems, then notes, then the numbers of files and a line that sums up."""
+        """Problems, then notes, then file counts and a summary line."""
         lines = []
         ordered = sorted(self.groups.items(), key=lambda item: item[0] in NOTES)
         for kind, group in ordered:

@@ -1,4 +1,4 @@
-"""DeiT-III as published, out of mmpretrain's. Named by configs in ``custom_imports``."""
+"""DeiT-III as published, based on mmpretrain's. Configs name this in ``custom_imports``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class TwoNormLayer(DeiT3TransformerEncoderLayer):
-    """mmpretrain's layer, whose second branch reads its own norm.
+    """mmpretrain's layer with the norm of its second branch fixed.
 
-    mmpretrain's reads ``ln1`` there once more and never ``ln2``, so that published weights are
-    not the published model, and DDP stops at parameters without a gradient.
+    mmpretrain applies ``ln1`` twice and never ``ln2``: published weights do not give the published
+    model, and DDP fails on parameters without a gradient.
     """
 
     def forward(self, x: Tensor) -> Tensor:

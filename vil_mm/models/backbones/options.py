@@ -1,6 +1,6 @@
-"""Options of ``VisionLSTM``, read from what users write: NumPy's numbers, ranges, equal pairs.
+"""Parse options of ``VisionLSTM``: accept NumPy's numbers, ranges and equal pairs.
 
-What cannot be meant is refused by the option's name, before anything is built.
+Invalid values raise an error that names the option, before anything is built.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from vil_mm.checkpoints.architectures import ARCHS
 
 
 class OptionError(ValueError):
-    """An option of a backbone is of the wrong kind or out of its range."""
+    """An option of a backbone has the wrong type or is out of range."""
 
 
 def read_choice(name: str, value: object, choices: Sequence[object]) -> object:
-    """The choice that equals a value, in its own type."""
+    """The choice that equals a value, in the choice's type."""
     if isinstance(value, int | str | np.integer) and not isinstance(value, bool):
         for choice in choices:
             if choice == value:
@@ -26,18 +26,18 @@ def read_choice(name: str, value: object, choices: Sequence[object]) -> object:
     raise OptionError(f'VisionLSTM: {name}={value!r} is not known; choose one of {choices}')
 
 
-def read_int(name: str, value: object, least: int = 1) -> int:
-    """A whole number: an int, or one of NumPy or PyTorch."""
+def read_int(name: str, value: object, minimum: int = 1) -> int:
+    """A Python, NumPy or PyTorch integer."""
     number = _index(value)
-    if number is None or number < least:
+    if number is None or number < minimum:
         raise OptionError(
-            f'VisionLSTM: {name}={value!r}, expected a whole number of at least {least}'
+            f'VisionLSTM: {name}={value!r}, expected a whole number of at least {minimum}'
         )
     return number
 
 
 def read_side(name: str, value: object) -> int:
-    """The side of a square: a number, or two equal ones."""
+    """The side of a square: one number or two equal ones."""
     sides = _sides(value)
     if len(set(sides)) != 1 or len(sides) > 2:
         raise OptionError(
@@ -48,14 +48,14 @@ def read_side(name: str, value: object) -> int:
 
 
 def read_flag(name: str, value: object) -> bool:
-    """True or False; a text such as 'False' would count as true."""
+    """True or False; strings are rejected, since 'False' would count as true."""
     if isinstance(value, bool | np.bool_) or _index(value) in (0, 1):
         return bool(value)
     raise OptionError(f'VisionLSTM: {name}={value!r}, expected True or False')
 
 
 def read_rate(name: str, value: object) -> float:
-    """A number from 0 up to 1, without 1."""
+    """A number in [0, 1)."""
     try:
         rate = float('nan') if isinstance(value, str | bool) else float(value)
     except (TypeError, ValueError):
@@ -68,7 +68,7 @@ def read_rate(name: str, value: object) -> float:
 
 
 def read_arch(arch: str | Mapping[str, int]) -> tuple[int, int]:
-    """Channels and layers of an architecture's name or dict."""
+    """Channels and layers of an architecture, by name or dict."""
     if not isinstance(arch, Mapping):
         return ARCHS[read_choice('arch', arch, tuple(ARCHS))][:2]
     if set(arch) != {'embed_dims', 'num_layers'}:
@@ -83,7 +83,7 @@ def read_arch(arch: str | Mapping[str, int]) -> tuple[int, int]:
 
 
 def read_out_indices(out_indices: int | Iterable[int], num_blocks: int) -> tuple[int, ...]:
-    """Ascending numbers of blocks, counted from the first."""
+    """Ascending block indices, counted from the first block."""
     asked = _sides(out_indices)
     indices = [None if i is None else i + num_blocks if i < 0 else i for i in map(_index, asked)]
     in_range = all(i is not None and 0 <= i < num_blocks for i in indices)
@@ -96,7 +96,7 @@ def read_out_indices(out_indices: int | Iterable[int], num_blocks: int) -> tuple
 
 
 def read_grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]:
-    """Patches by height and width of an image size: a side, or height and width."""
+    """Rows and columns of patches for an image size: one side, or (H, W)."""
     sides = [_index(side) for side in _sides(img_size)]
     if len(sides) not in (1, 2) or None in sides:
         raise OptionError(
@@ -109,7 +109,7 @@ def read_grid(img_size: int | Sequence[int], patch_size: int) -> tuple[int, int]
 
 
 def _index(value: object) -> int | None:
-    """A value as an int, if it is a whole number by type; 16.0, '16' and True are not."""
+    """The value as an int if it has an integer type; None for 16.0, '16' and True."""
     try:
         return None if isinstance(value, bool | np.bool_) else operator.index(value)
     except TypeError:
@@ -117,7 +117,7 @@ def _index(value: object) -> int | None:
 
 
 def _sides(value: object) -> list:
-    """The entries of a sequence or an array, or a single value as a list."""
+    """The entries of a sequence or array, or a single value in a list."""
     if isinstance(value, str | Mapping) or _index(value) is not None:
         return [value]
     try:

@@ -42,13 +42,13 @@ OUT_TYPES = ('featmap', 'raw', *POOLINGS)
 
 @dataclass(frozen=True)
 class Version:
-    """Where the generations of the architecture differ.
+    """Differences between the generations of the architecture.
 
     Attributes:
         conv: Local mixing of tokens, see :class:`vil_mm.layers.Scan`.
-        bias: Biases of projections and norms.
-        norm_eps: Of the norm after the blocks.
-        pool_norm_eps: Of the norm after pooling.
+        bias: Whether projections and norms have biases.
+        norm_eps: eps of the norm after the blocks.
+        pool_norm_eps: eps of the norm after pooling.
     """
 
     conv: str
@@ -57,7 +57,7 @@ class Version:
     pool_norm_eps: float
 
 
-# Each generation's published inference code; version 2's has the two eps of its training exchanged.
+# As in each version's published inference code; version 2's swaps the two eps used in training.
 VERSIONS = {
     1: Version('causal_conv1d', bias=False, norm_eps=1e-5, pool_norm_eps=1e-6),
     2: Version('conv2d', bias=True, norm_eps=1e-6, pool_norm_eps=1e-5),
@@ -69,55 +69,55 @@ class VisionLSTM(BaseModule):
     """Vision-LSTM (ViL): mLSTM layers that read the patch grid in turn from both ends.
 
     Alkin et al., "Vision-LSTM: xLSTM as Generic Vision Backbone", ICLR 2025 (version 2; version 1
-    is that of arXiv:2406.04303v1). Its cost is linear in the number of pixels. Height and width are
-    free at every call, in training too; sides that the patch size does not divide are padded at the
-    bottom and the right, and the maps cover the padded image
-    (``data_preprocessor=dict(test_cfg=dict(size_divisor=16))`` in mmsegmentation pads before, and
-    takes the padding off the prediction).
+    is arXiv:2406.04303v1). Its cost is linear in the number of pixels. Height and width may change
+    with every call, also in training. Sides not divisible by the patch size are padded at the
+    bottom and right, and maps cover the padded image; in mmsegmentation,
+    ``data_preprocessor=dict(test_cfg=dict(size_divisor=16))`` pads images first and removes the
+    padding from predictions.
 
     Args:
         arch: 'tiny', 'tiny+', 'small', 'small+', 'base', 'large', or a dict with ``embed_dims``
             (divisible by 4) and ``num_layers``.
-        version: Generation of the architecture. 2 mixes neighbours by a 3x3 convolution on the
-            grid and has biases everywhere; 1 mixes each token with the three before it in the
-            sequence and has none in projections and in norms before pooling.
-        img_size: Side in pixels, or (H, W), that the position embedding is made for. Others are
-            served by resizing it.
+        version: Generation of the architecture. Version 2 mixes neighbours by a 3x3 convolution on
+            the grid and has biases everywhere; version 1 mixes each token with the three before it
+            in the sequence and has no biases in projections and in norms before pooling.
+        img_size: Side in pixels, or (H, W), of the position embedding. It is resized for images of
+            other sizes.
         patch_size: Side of a patch in pixels.
         stride: Pixels from one patch to the next; ``None`` for the patch size. The position
-            embedding stays that of patches side by side and is resized.
+            embedding keeps the size for non-overlapping patches and is resized.
         in_channels: Channels of the image.
         out_indices: Blocks (0-based, ascending; negative counts from the last) whose output is
-            returned. Blocks after the last one asked for are not run and get no gradient:
-            distributed training then needs ``find_unused_parameters=True``.
-        out_type: 'featmap' (B, D, Hg, Wg), where the single row or column of a tiny image stands
-            twice, so that pyramids can halve the map; 'raw' (B, S, D); or a pooling: of the first
-            and the last token, 'bilateral_concat' (B, 2D, version 2's) or 'bilateral_avg' (B, D,
-            version 1's); 'avg' of all; the 'first', 'last' or 'middle_patch' alone; 'middle_cls', a
-            learnt token in the middle of the sequence (version 1 and scans by rows only: with it
-            the tokens are no grid).
+            returned. Later blocks are not run and get no gradient: distributed training then needs
+            ``find_unused_parameters=True``.
+        out_type: 'featmap' (B, D, Hg, Wg), where the single row or column of a tiny image is
+            repeated, so that pyramids can halve the map; 'raw' (B, S, D); or a pooling:
+            'bilateral_concat' (B, 2D, version 2's) or 'bilateral_avg' (B, D, version 1's) of the
+            first and last token; 'avg' of all tokens; 'first', 'last' or 'middle_patch' for a
+            single token; 'middle_cls' for a learnable token in the middle of the sequence (only for
+            version 1 and scans by rows, since the tokens no longer form a grid).
         drop_path_rate: Share of images that skip a layer in training.
-        drop_path_decay: Let the rate grow linearly from 0 at the first layer to
-            ``drop_path_rate`` at the last.
+        drop_path_decay: Increase the rate linearly from 0 at the first layer to ``drop_path_rate``
+            at the last.
         final_norm: Apply the norm after the blocks to the last block's output and, if it is pooled,
-            the norm after pooling. Other outputs are never normed.
-        frozen_stages: -1 freezes nothing, 0 the embeddings, n the first n blocks too, and the
+            the norm after pooling. Other outputs are never normalised.
+        frozen_stages: -1 freezes nothing, 0 the embeddings, n also the first n blocks, and the
             number of blocks everything.
-        with_cp: Activation checkpointing of every layer.
+        with_cp: Use activation checkpointing in every layer.
         traversal: Orders in which layers visit the grid, the paper's block designs.
-            'alternating' is ViL: by rows from the top left, the next layer from the bottom right.
-            'unidirectional' never goes back; 'bidirectional' does both in every layer and adds
-            them; 'quad' adds the two scans by columns; 'alternating_quad' goes through the four in
-            turn. Scans of one layer have their own weights or, with '_shared', the same. Version
-            2's convolution acts on the grid as the scan reads it: turned, or transposed.
+            'alternating' is ViL: by rows, in turn from the top left and from the bottom right.
+            'unidirectional' only reads from the top left; 'bidirectional' sums both directions in
+            every layer; 'quad' adds the two scans by columns; 'alternating_quad' takes the four in
+            turn. Scans of one layer have separate weights, or with '_shared' the same. Version 2's
+            convolution acts on the grid as the scan reads it: reversed or transposed.
         mlstm_backend: A backend of :func:`vil_mm.mlstm.mlstm`.
         init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
-            file of this package or an official one and fails if a weight is missing. With
-            ``adapt_channels=True`` in it, weights for RGB are made to fit ``in_channels``, see
+            checkpoint of this package or an official one and fails if a weight is missing. With
+            ``adapt_channels=True``, RGB weights are adapted to ``in_channels``, see
             :func:`vil_mm.checkpoints.loading.adapt_patch_embedding`.
 
     Raises:
-        OptionError: An option is of the wrong kind or out of its range; it is a ValueError.
+        OptionError: An option has the wrong type or is out of range; a subclass of ValueError.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class VisionLSTM(BaseModule):
             _check_sequence(version, traversal)
         num_blocks = (num_layers + 1) // 2
         self.out_indices = read_out_indices(out_indices, num_blocks)
-        self.frozen_stages = read_int('frozen_stages', frozen_stages, least=-1)
+        self.frozen_stages = read_int('frozen_stages', frozen_stages, minimum=-1)
         if self.frozen_stages > num_blocks:
             raise OptionError(f'frozen_stages must be in [-1, {num_blocks}], got {frozen_stages}')
 
@@ -170,7 +170,7 @@ class VisionLSTM(BaseModule):
         self.register_load_state_dict_pre_hook(refuse_official)
 
     def _add_blocks(self, rates: list[float], with_cp: bool, mlstm_backend: str) -> None:
-        """Layers in blocks of two, one layer a drop path rate."""
+        """Add blocks of two layers, one layer per drop path rate."""
         version, traversal = VERSIONS[self.version], TRAVERSALS[self.traversal]
         layers = [
             ViLLayer(
@@ -189,7 +189,7 @@ class VisionLSTM(BaseModule):
         )
 
     def _add_norms(self, final_norm: bool) -> None:
-        """``norm`` after the blocks and ``pool_norm`` after pooling, only where they are used."""
+        """Add ``norm`` after the blocks and ``pool_norm`` after pooling, if they are used."""
         self.norm, self.pool_norm = nn.Identity(), nn.Identity()
         if not final_norm or self.out_indices[-1] != len(self.blocks) - 1:
             return
@@ -200,7 +200,7 @@ class VisionLSTM(BaseModule):
             self.pool_norm = nn.LayerNorm(width, version.pool_norm_eps)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Images ``(B, C, H, W)`` to one output per entry of ``out_indices``."""
+        """Map images ``(B, C, H, W)`` to one output per entry of ``out_indices``."""
         x = self.pos_embed(self.patch_embed(images))
         grid = tuple(x.shape[1:3])
         x = x.flatten(1, 2)
@@ -216,12 +216,12 @@ class VisionLSTM(BaseModule):
 
     @property
     def channels(self) -> list[int]:
-        """Channels of each output, in the manner of timm's ``feature_info.channels()``."""
+        """Channels of each output, like timm's ``feature_info.channels()``."""
         return [self.embed_dims * POOLINGS.get(self.out_type, 1)] * len(self.out_indices)
 
     @property
     def strides(self) -> list[int]:
-        """Pixels of the image to one of each map, as timm's ``feature_info.reduction()``."""
+        """Stride of each map in pixels of the image, like timm's ``feature_info.reduction()``."""
         return [self.patch_embed.proj.stride[0]] * len(self.out_indices)
 
     def _output(self, x: Tensor, grid: tuple[int, int], final: bool) -> Tensor:
@@ -237,8 +237,8 @@ class VisionLSTM(BaseModule):
     def init_weights(self) -> None:
         """Initialise by ``init_cfg``; a pretrained file must hold every weight of the backbone.
 
-        With such a file nothing else is initialised: it would be overwritten, and mmengine's list
-        of all parameters would stand before an error about the file.
+        With such a file nothing else is initialised: it would be overwritten, and mmengine would
+        log a list of all parameters before an error about the file.
         """
         pretrained, _ = split_pretrained(self.init_cfg)
         if not pretrained:
@@ -275,7 +275,7 @@ class VisionLSTM(BaseModule):
 
         Args:
             param_name: Full name, e.g. 'backbone.blocks.3.layers.0.skip'.
-            prefix: What stands before this backbone's own names, e.g. 'backbone.'.
+            prefix: Prefix of this backbone's parameter names, e.g. 'backbone.'.
         """
         num_depths = len(self.blocks) + 2
         name = param_name.removeprefix(prefix)
@@ -289,9 +289,9 @@ class VisionLSTM(BaseModule):
 
 
 def _two_patches(x: Tensor) -> Tensor:
-    """A map ``(B, D, Hg, Wg)`` of one row or column repeats it: pyramids halve maps.
+    """Repeat the single row or column of a map ``(B, D, Hg, Wg)``, so that pyramids can halve it.
 
-    No pixel of padding is read for it, and what is resized to the image's size is in its place.
+    This reads no padding, and the result stays aligned when resized to the image.
     """
     rows, columns = (2 if side == 1 else 1 for side in x.shape[2:])
     return x.repeat(1, 1, rows, columns) if rows * columns > 1 else x
@@ -300,6 +300,6 @@ def _two_patches(x: Tensor) -> Tensor:
 def _check_sequence(version: int, traversal: str) -> None:
     if version != 1 or not TRAVERSALS[traversal].by_rows_only:
         raise OptionError(
-            "VisionLSTM: out_type='middle_cls' makes the tokens a sequence that is no grid; it "
+            "VisionLSTM: out_type='middle_cls' makes the tokens a sequence, not a grid; it "
             f'needs version=1 and scans by rows, got version={version}, traversal={traversal!r}'
         )

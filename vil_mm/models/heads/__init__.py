@@ -1,4 +1,4 @@
-"""Parts of heads that mmsegmentation does not have."""
+"""Parts for heads that mmsegmentation lacks."""
 
 from vil_mm.models.heads.init_cfg_conv import InitCfgConv2d
 

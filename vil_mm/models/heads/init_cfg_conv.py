@@ -1,4 +1,4 @@
-"""A convolution that lets a head's ``init_cfg`` decide."""
+"""A convolution that keeps the weights set by a head's ``init_cfg``."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import nn
 
 @MODELS.register_module()
 class InitCfgConv2d(nn.Conv2d):
-    """``nn.Conv2d`` that keeps the weights which the ``init_cfg`` of the module around it gave it.
+    """``nn.Conv2d`` that keeps the weights set by the ``init_cfg`` of its parent module.
 
-    mmcv's ``ConvModule`` draws its convolution anew when it is initialised, which mmengine does
-    after ``init_cfg`` of the head: of UPerHead the two bottlenecks lose what ``init_cfg`` set,
-    the convolutions in lists keep it. A convolution with ``init_weights`` is left alone. For heads,
-    as ``conv_cfg=dict(type='InitCfgConv2d')``; the arguments are those of ``nn.Conv2d``.
+    mmengine applies the ``init_cfg`` of a head first and then initialises its ``ConvModule``s,
+    which overwrite their convolutions: in UPerHead this affects the two bottlenecks, but not the
+    convolutions in lists. ``ConvModule`` skips a convolution that has ``init_weights``. Use it in
+    heads with ``conv_cfg=dict(type='InitCfgConv2d')``; arguments are those of ``nn.Conv2d``.
     """
 
     def init_weights(self) -> None:
-        """Nothing: that this method exists is what ``ConvModule`` asks for."""
+        """Do nothing: ``ConvModule`` only checks that this method exists."""

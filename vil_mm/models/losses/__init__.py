@@ -1,4 +1,4 @@
-"""Losses that mmsegmentation has, where its own fail."""
+"""Fixed versions of losses in mmsegmentation."""
 
 from vil_mm.models.losses.cross_entropy import CrossEntropyLoss
 

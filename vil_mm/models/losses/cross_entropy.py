@@ -1,4 +1,4 @@
-"""mmsegmentation's cross entropy with class weights that work."""
+"""mmsegmentation's cross entropy with working class weights."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from mmseg.registry import MODELS
 
 @MODELS.register_module(force=True)
 class CrossEntropyLoss(losses.CrossEntropyLoss):
-    """mmseg's ``CrossEntropyLoss`` in the two cases in which that fails; otherwise the same.
+    """mmseg's ``CrossEntropyLoss`` with two bugs of ``class_weight`` fixed; otherwise the same.
 
-    It takes the name's place in mmsegmentation's registry: ``class_weight`` in any ``loss_decode``
-    works, with the type that every config has.
+    It replaces mmseg's class in the registry, so ``class_weight`` works in any ``loss_decode``
+    without changing the type.
 
-    With softmax and weights the mean is PyTorch's, the sum of ``w[label] * loss`` over the sum of
-    ``w[label]``, both over the pixels that have a class, whatever ``avg_non_ignore`` says. mmseg
-    computes that with ``avg_non_ignore=False``; with True it raises an IndexError.
+    With softmax, the weighted mean is PyTorch's, the sum of ``w[label] * loss`` over the sum of
+    ``w[label]`` for pixels that have a class, for any ``avg_non_ignore``. mmseg computes this with
+    ``avg_non_ignore=False`` but raises an IndexError with True.
 
-    With ``use_sigmoid`` the weights are those of each output's positive pixels, ``pos_weight`` of
-    PyTorch's ``binary_cross_entropy_with_logits``; mmseg takes them for columns of the image.
+    With ``use_sigmoid``, weights apply to each output's positive pixels, as ``pos_weight`` in
+    PyTorch's ``binary_cross_entropy_with_logits``; mmseg applies them to columns of the image.
 
     Args:
-        class_weight: A weight for each output, or a file of them (``.npy``, ``.json``, ``.pkl``,
+        class_weight: One weight per output, or a file of weights (``.npy``, ``.json``, ``.pkl``,
             ``.yaml``).
-        **options: Those of mmseg's class.
+        **options: Arguments of mmseg's class.
     """
 
     def __init__(self, *args, class_weight: list[float] | str | None = None, **options) -> None:

@@ -1,4 +1,4 @@
-"""mmsegmentation's EncoderDecoder for images whose logits fit in no memory."""
+"""mmsegmentation's EncoderDecoder for images whose logits do not fit into memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mmseg.structures import SegDataSample
 from torch import Tensor
 from torch.nn import functional as F
 
-from vil_mm.models.segmentors.tiling import Box, Size, Tiling, labels_of_windows
+from vil_mm.models.segmentors.tiling import Box, Size, Tiling, predict_windows
 from vil_mm.progress import no_progress, show_progress
 
 PATIENCE = 10.0  # seconds without a progress bar
@@ -22,21 +22,21 @@ PATIENCE = 10.0  # seconds without a progress bar
 
 @MODELS.register_module()
 class TiledEncoderDecoder(EncoderDecoder):
-    """An ``EncoderDecoder`` with a third mode of inference, 'tiled', whose memory is bounded.
+    """An ``EncoderDecoder`` with a third inference mode, 'tiled', whose memory is bounded.
 
-    ``test_cfg=dict(mode='tiled', crop_size=(512, 512), stride=(341, 341))`` predicts what mode
-    'slide' with these windows predicts, up to float rounding, but holds logits of a band of rows
-    only (see :func:`vil_mm.models.segmentors.labels_of_windows`), and normalises windows instead of
-    the image. Samples come back with ``pred_sem_seg`` alone: there are no ``seg_logits``, which
-    test-time augmentation would need. ``batch_size`` (1) in ``test_cfg`` is the number of windows
-    that the model gets at once. Images of a batch may differ in size. Predictions that take more
-    than ten seconds show a progress bar.
+    ``test_cfg=dict(mode='tiled', crop_size=(512, 512), stride=(341, 341))`` gives the predictions
+    of mode 'slide', up to float rounding, but holds only the logits of a band of rows (see
+    :func:`vil_mm.models.segmentors.tiling.predict_windows`) and normalises windows instead of the
+    image. Samples contain ``pred_sem_seg`` only, not ``seg_logits``, so test-time augmentation is
+    not supported. ``batch_size`` (1) in ``test_cfg`` is the number of windows per forward pass.
+    Images of a batch may differ in size. Predictions that take more than ten seconds show a
+    progress bar.
 
-    In the modes 'slide' and 'whole', and in training, it is an ``EncoderDecoder``.
+    In the modes 'slide' and 'whole', and in training, it behaves like ``EncoderDecoder``.
     """
 
     def test_step(self, data: dict) -> list[SegDataSample]:
-        """Predict a batch of images as the pipeline packs them."""
+        """Predict a batch of images as packed by the pipeline."""
         return self._predict_raw(data) if self._tiled else super().test_step(data)
 
     def val_step(self, data: dict) -> list[SegDataSample]:
@@ -46,7 +46,7 @@ class TiledEncoderDecoder(EncoderDecoder):
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
     ) -> list[SegDataSample]:
-        """Predict images ``(N, C, H, W)`` that are normalised and padded already."""
+        """Predict images ``(N, C, H, W)`` that are already normalised and padded."""
         if not self._tiled:
             return super().predict(inputs, data_samples)
         samples = data_samples or [None] * len(inputs)
@@ -73,13 +73,13 @@ class TiledEncoderDecoder(EncoderDecoder):
         ]
 
     def _padded_size(self, image: Tensor) -> Size:
-        """What ``data_preprocessor.test_cfg`` makes of an image ``(C, H, W)``."""
+        """Size of an image ``(C, H, W)`` after padding by ``data_preprocessor.test_cfg``."""
         padding = getattr(self.data_preprocessor, 'test_cfg', None) or {}
-        least = padding.get('size') or (1, 1)
+        minimum = padding.get('size') or (1, 1)
         divisor = padding.get('size_divisor') or 1
         height, width = (
             max(-(-length // divisor) * divisor, wanted)
-            for length, wanted in zip(image.shape[1:], least, strict=True)
+            for length, wanted in zip(image.shape[1:], minimum, strict=True)
         )
         return height, width
 
@@ -100,9 +100,9 @@ class TiledEncoderDecoder(EncoderDecoder):
         region = (0, height, 0, width) if size != (height, width) else _unpadded(meta, size)
         threshold = self.decode_head.threshold
         with show_progress(patience=PATIENCE) as progress:
-            labels = labels_of_windows(
+            labels = predict_windows(
                 tuple(size),
-                lambda boxes: self._logits_of(image, boxes, prepare),
+                lambda boxes: self._window_logits(image, boxes, prepare),
                 tiling,
                 region=region,
                 out_size=meta.get('ori_shape'),
@@ -111,10 +111,10 @@ class TiledEncoderDecoder(EncoderDecoder):
                 progress=progress if is_main_process() else no_progress,
             )
         sample = SegDataSample() if sample is None else sample
-        sample.set_data({'pred_sem_seg': PixelData(data=_turned_back(labels, meta).unsqueeze(0))})
+        sample.set_data({'pred_sem_seg': PixelData(data=_unflip(labels, meta).unsqueeze(0))})
         return sample
 
-    def _logits_of(
+    def _window_logits(
         self, image: Tensor, boxes: Sequence[Box], prepare: Callable[[Tensor], Tensor]
     ) -> Tensor:
         """Logits ``(N, K, h, w)`` of windows of an image ``(C, H, W)``, padded beyond its edges."""
@@ -130,12 +130,12 @@ class TiledEncoderDecoder(EncoderDecoder):
 
 
 def _unpadded(meta: dict, size: Size) -> Box:
-    """The part of the input that is image, by mmseg's (left, right, top, bottom) of padding."""
+    """The image region of a padded input, from mmseg's padding (left, right, top, bottom)."""
     left, right, top, bottom = meta.get('img_padding_size', meta.get('padding_size', (0, 0, 0, 0)))
     return top, size[0] - bottom, left, size[1] - right
 
 
-def _turned_back(labels: Tensor, meta: dict) -> Tensor:
+def _unflip(labels: Tensor, meta: dict) -> Tensor:
     if not meta.get('flip'):
         return labels
     return labels.flip(1 if meta.get('flip_direction') == 'horizontal' else 0)

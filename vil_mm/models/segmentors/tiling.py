@@ -1,8 +1,9 @@
-"""Label maps of images of any size: windows, of which only a band of logits is ever held.
+"""Label maps of images of any size, from windows, holding only a band of logits in memory.
 
-Windows are those of mmsegmentation's slide inference, and so is the average where they overlap. A
-row of windows is added to the band; rows that no later window touches are averaged, resized and
-turned into labels at once. Blocks on this way are ``(R, K, W)``: R rows of K classes, from the top.
+Windows and the averaging of overlaps are those of mmsegmentation's slide inference. Each row of
+windows is added to the band; rows that no later window touches are averaged, resized and turned
+into labels at once. They are processed in blocks ``(R, K, W)`` of R rows and K classes, from the
+top.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from vil_mm.progress import Progress, no_progress
 Box = tuple[int, int, int, int]  # top, bottom, left, right
 Size = tuple[int, int]
 
-BLOCK_ELEMENTS = 2**22  # of logits that leave the band at a time, 16 MiB in float32
+BLOCK_ELEMENTS = 2**22  # logits that leave the band at a time, 16 MiB in float32
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,12 @@ class Tiling:
     """Sizes of windows, in pixels.
 
     Attributes:
-        crop_size: (h, w) of a window; an image that is smaller is one window.
+        crop_size: (h, w) of a window; a smaller image is one window.
         stride: (y, x) from one window to the next; the last of a row or column is shifted inward.
-        batch_size: Windows that the model gets at once.
+        batch_size: Windows per forward pass.
 
     Raises:
-        ValueError: A number is below 1, or windows would leave gaps.
+        ValueError: A number is below 1, or there are gaps between windows.
     """
 
     crop_size: Size
@@ -63,8 +64,8 @@ class Tiling:
         return len(tops) * len(lefts)
 
     @property
-    def turned(self) -> Tiling:
-        """That of the transposed image."""
+    def transposed(self) -> Tiling:
+        """The tiling of the transposed image."""
         return Tiling(self.crop_size[::-1], self.stride[::-1], self.batch_size)
 
 
@@ -75,37 +76,37 @@ def _steps(length: int, crop: int, stride: int) -> int:
 def tiled_argmax(
     image: Tensor, predict: Callable[[Tensor], Tensor], tiling: Tiling, **options
 ) -> Tensor:
-    """Labels of an image of any size from a model that sees windows of it.
+    """Predict labels of an image of any size by a model that sees windows of it.
 
     Args:
-        image: ``(C, H, W)``, any dtype, on any device; a file mapped into memory, too.
-        predict: Windows ``(N, C, h, w)``, as they are in the image, to logits ``(N, K, h, w)``.
+        image: ``(C, H, W)``, any dtype, on any device, or memory-mapped.
+        predict: Maps windows ``(N, C, h, w)`` of the image to logits ``(N, K, h, w)``.
         tiling: Sizes of the windows.
-        options: Of :func:`labels_of_windows`.
+        options: Keyword arguments of :func:`predict_windows`.
 
     Returns:
-        ``(H, W)`` or of the size asked for, see :func:`labels_of_windows`.
+        ``(H, W)`` or ``out_size``, see :func:`predict_windows`.
 
     Raises:
-        ValueError: The image has other axes, or as of :func:`labels_of_windows`.
+        ValueError: The image has other axes, or as in :func:`predict_windows`.
     """
     if image.dim() != 3:
         raise ValueError(
-            f'tiled_argmax takes one image (C, H, W), got the shape {tuple(image.shape)}; of a '
-            'batch call it for each image'
+            f'tiled_argmax takes one image (C, H, W), got the shape {tuple(image.shape)}; for a '
+            'batch call it once per image'
         )
 
-    def logits_of(boxes: Sequence[Box]) -> Tensor:
+    def predict_boxes(boxes: Sequence[Box]) -> Tensor:
         windows = [image[:, top:bottom, left:right] for top, bottom, left, right in boxes]
         return predict(torch.stack(windows))
 
-    return labels_of_windows(tuple(image.shape[1:]), logits_of, tiling, **options)
+    return predict_windows(tuple(image.shape[1:]), predict_boxes, tiling, **options)
 
 
 @torch.no_grad()
-def labels_of_windows(
+def predict_windows(
     size: Size,
-    logits_of: Callable[[Sequence[Box]], Tensor],
+    predict: Callable[[Sequence[Box]], Tensor],
     tiling: Tiling,
     *,
     region: Box | None = None,
@@ -114,43 +115,43 @@ def labels_of_windows(
     threshold: float = 0.5,
     progress: Progress = no_progress,
 ) -> Tensor:
-    """Labels of what a function of windows predicts, in memory for a band of rows of logits.
+    """Predict labels window by window, holding only the logits of a band of rows.
 
     The band has ``crop height * W * K`` numbers. An image more than twice as wide as high is read
-    by columns instead, so that the band goes across the strip.
+    by columns instead, so that the band runs across the short side.
 
     Args:
-        size: (H, W) of the whole, padding included.
-        logits_of: Windows of one size (top, bottom, left, right) to logits ``(N, K, h, w)``.
+        size: (H, W) of the whole, including padding.
+        predict: Maps windows of equal size (top, bottom, left, right) to logits ``(N, K, h, w)``.
         tiling: Sizes of the windows.
-        region: Part of the whole that is kept (top, bottom, left, right); the rest is padding.
-        out_size: (H', W') that logits of the region are resized to, bilinearly, before the choice.
+        region: Part of the whole to keep (top, bottom, left, right); the rest is padding.
+        out_size: (H', W') to which the region's logits are resized, bilinearly, before the argmax.
         align_corners: As in ``torch.nn.functional.interpolate``.
-        threshold: Of one class alone: the probability above which a pixel is 1.
-        progress: Told how far it is.
+        threshold: For a single class: the probability above which a pixel is 1.
+        progress: Progress callback.
 
     Returns:
         ``(H', W')`` on the device of the logits; uint8 for up to 255 classes, so that 255 stays
         free for "no class", else int16 or int32.
 
     Raises:
-        ValueError: Logits are not of the windows' size.
+        ValueError: The logits do not have the size of the windows.
     """
     region = region or (0, size[0], 0, size[1])
     kept = (region[1] - region[0], region[3] - region[2])
     out_size = out_size or kept
     if size[1] > 2 * size[0]:
-        return labels_of_windows(
+        return predict_windows(
             size[::-1],
-            lambda boxes: logits_of([(*box[2:], *box[:2]) for box in boxes]).mT,
-            tiling.turned,
+            lambda boxes: predict([(*box[2:], *box[:2]) for box in boxes]).mT,
+            tiling.transposed,
             region=(*region[2:], *region[:2]),
             out_size=out_size[::-1],
             align_corners=align_corners,
             threshold=threshold,
             progress=progress,
         ).T.contiguous()
-    blocks = logit_rows(size, logits_of, tiling, progress)
+    blocks = logit_rows(size, predict, tiling, progress)
     blocks = resize_rows(cut_rows(blocks, region), kept, out_size, align_corners)
     labels, done = None, 0
     for block in blocks:
@@ -163,23 +164,23 @@ def labels_of_windows(
 
 def logit_rows(
     size: Size,
-    logits_of: Callable[[Sequence[Box]], Tensor],
+    predict: Callable[[Sequence[Box]], Tensor],
     tiling: Tiling,
     progress: Progress = no_progress,
 ) -> Iterator[Tensor]:
-    """Averaged logits from top to bottom in blocks ``(R, K, W)``, each as soon as it is final.
+    """Yield averaged logits from top to bottom in blocks ``(R, K, W)``, as soon as they are final.
 
-    Arguments as in :func:`labels_of_windows`.
+    Arguments as in :func:`predict_windows`.
     """
     (height, width), (tops, lefts) = size, tiling.starts(size)
     window = min(tiling.crop_size[0], height), min(tiling.crop_size[1], width)
-    # how many windows cover a pixel is the product of two counts, one a row and one a column
+    # the number of windows over a pixel is the product of one count by row and one by column
     in_row, in_column = _cover(tops, window[0], height), _cover(lefts, window[1], width)
     band, done, total = None, 0, len(tops) * len(lefts)
     for top, following in pairwise([*tops, height]):
         for first in range(0, len(lefts), tiling.batch_size):
             some = lefts[first : first + tiling.batch_size]
-            logits = logits_of([(top, top + window[0], x, x + window[1]) for x in some])
+            logits = predict([(top, top + window[0], x, x + window[1]) for x in some])
             _check(logits, (len(some), *window))
             if band is None:
                 dtype = torch.promote_types(logits.dtype, torch.float32)
@@ -192,7 +193,7 @@ def logit_rows(
 
 
 def _cover(starts: list[int], window: int, length: int) -> Tensor:
-    """How many windows cover each position of an axis."""
+    """Count the windows that cover each position of an axis."""
     count = torch.zeros(length)
     for start in starts:
         count[start : start + window] += 1
@@ -210,29 +211,29 @@ def _check(logits: Tensor, wanted: tuple[int, int, int]) -> None:
 
 def _add(band: Tensor, logits: Tensor, top: int, lefts: list[int]) -> None:
     """Add windows to the band, in which row y of the image is at y modulo its height."""
-    turn = top % len(band)
+    start = top % len(band)
     for window, left in zip(logits.transpose(1, 2), lefts, strict=True):
         columns = slice(left, left + window.shape[2])
-        band[turn:, :, columns] += window[: len(band) - turn]
-        band[:turn, :, columns] += window[len(band) - turn :]
+        band[start:, :, columns] += window[: len(band) - start]
+        band[:start, :, columns] += window[len(band) - start :]
 
 
 def _finished(
     band: Tensor, top: int, bottom: int, in_row: Tensor, in_column: Tensor
 ) -> Iterator[Tensor]:
-    """Averages of rows from ``top`` to ``bottom``, whose places in the band are emptied."""
+    """Yield averages of the rows from ``top`` to ``bottom``, and clear them in the band."""
     at_once = _rows_at_once(band[0].numel())
     while top < bottom:
-        place = top % len(band)
-        rows = min(at_once, bottom - top, len(band) - place)
-        sums = band[place : place + rows]
+        start = top % len(band)
+        rows = min(at_once, bottom - top, len(band) - start)
+        sums = band[start : start + rows]
         yield sums / (in_row[top : top + rows, None, None] * in_column)
         sums.zero_()
         top += rows
 
 
 def cut_rows(blocks: Iterable[Tensor], region: Box) -> Iterator[Tensor]:
-    """Of blocks ``(R, K, W)`` that follow each other, the part in a region."""
+    """Crop consecutive blocks ``(R, K, W)`` to a region."""
     top, bottom, left, right = region
     first = 0
     for block in blocks:
@@ -245,10 +246,10 @@ def cut_rows(blocks: Iterable[Tensor], region: Box) -> Iterator[Tensor]:
 def resize_rows(
     blocks: Iterable[Tensor], size: Size, out_size: Size, align_corners: bool
 ) -> Iterator[Tensor]:
-    """Resize blocks ``(R, K, W)`` that make up ``(H, K, W)`` bilinearly to ``(H', K, W')``.
+    """Resize consecutive blocks ``(R, K, W)`` of ``(H, K, W)`` bilinearly to ``(H', K, W')``.
 
-    A row of the result lies between two neighbouring rows; the last row of a block is kept for
-    those that lie between it and the next.
+    A row of the result interpolates two neighbouring rows, so the last row of a block is kept for
+    the next block.
     """
     if tuple(size) == tuple(out_size):
         yield from blocks
@@ -271,10 +272,10 @@ def resize_rows(
 
 
 def _sources(length: int, out_length: int, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """Rows above those of the result, and the shares of the rows below.
+    """For each row of the result: the index of the row above, and the weight of the row below.
 
-    The scale and the position are rounded to float32, as PyTorch does: in long images that matters
-    far more than the rounding of logits.
+    Scale and position are rounded to float32, as in PyTorch: in long images this matters far more
+    than the rounding of logits.
     """
     target = torch.arange(out_length, dtype=torch.float64)
     one = torch.tensor(1.0)
@@ -292,7 +293,7 @@ def _rows_at_once(numbers_in_a_row: int) -> int:
 
 
 def _labels(block: Tensor, threshold: float) -> Tensor:
-    """``(R, K, W)`` logits to ``(R, W)`` labels."""
+    """Turn logits ``(R, K, W)`` into labels ``(R, W)``."""
     return block.argmax(1) if block.shape[1] > 1 else block[:, 0].sigmoid() > threshold
 
 
