@@ -38,12 +38,11 @@ def _raised_texts(path: Path) -> Iterator[str]:
             yield ' '.join(text for text in texts if isinstance(text, str))
 
 
-@pytest.mark.parametrize('room', ['apis', 'export', 'measure', 'own_data', 'runs'])
-def test_errors_name_no_options_of_command_lines(room: str) -> None:
+def test_errors_name_no_options_of_command_lines() -> None:
     """Except in whole commands to run, such as ``python -m vil_mm --models``."""
     named = [
         f'{path.name}: {text}'
-        for path in Path(vil_mm.__file__).parent.joinpath(room).rglob('*.py')
+        for path in Path(vil_mm.__file__).parent.rglob('*.py')
         for text in _raised_texts(path)
         if re.search(r'--[a-z]', text) and 'python ' not in text
     ]

@@ -27,7 +27,7 @@ WARNINGS = ('warn', 'warning', '_warn')
 LOW_LEVEL = ('vil_mm/mlstm/', 'vil_mm/layers/')
 # Beginnings of messages whose options the tools check before, or that no tool and no config reach.
 ONLY_FROM_CODE = (
-    f'form {HOLE} is unknown; choose one of',  # tools/get_flops.py has choices
+    f'backend {HOLE} is unknown; choose one of',  # tools/get_flops.py has choices
     'no image to measure receptive fields on',
     'batch_size must be at least 1',
     'opacity must be from 0 to 1',

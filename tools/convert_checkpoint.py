@@ -61,7 +61,7 @@ def _options(options: dict) -> str:
 def run(args: argparse.Namespace) -> None:
     from vil_mm.checkpoints.conversion import convert_checkpoint
 
-    done = convert_checkpoint(args.src, args.dst, to=args.to, overwrite=args.force)
+    done = convert_checkpoint(args.src, args.dst, to=args.to, force=args.force)
     print(report(done, args.dst))
 
 

@@ -40,7 +40,7 @@ def make_parser() -> Parser:
 def run(args: argparse.Namespace) -> None:
     import torch
 
-    from vil_mm.export import OPSET, check_target, export, find_form, wrap_model
+    from vil_mm.export import OPSET, check_target, export, find_backend, wrap_model
     from vil_mm.models.inspection import count_channels
     from vil_mm.runs.build import load_model
 
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
     shape = args.shape
     model = load_model(read_config(args), args.checkpoint)
     function = wrap_model(model, args.part, shape)
-    form = find_form(model.backbone, shape)
+    choice = find_backend(model.backbone, shape)
     start = time.monotonic()
 
     def say(step: str) -> None:
@@ -68,9 +68,9 @@ def run(args: argparse.Namespace) -> None:
     print(f'{report.path}: {kind}, {report.path.stat().st_size / 2**20:.1f} MiB')
     size = f'{count_channels(model.backbone)}, {shape[0]}, {shape[1]}'
     print(f'input     images (batch, {size}) float32: {function.takes}')
-    if form is not None:
-        chunks = f', {form.chunk_size} tokens per chunk' if form.chunk_size else ''
-        print(f'mLSTM     {form.backend} form{chunks}')
+    if choice is not None:
+        chunks = f', {choice.chunk_size} tokens per chunk' if choice.chunk_size else ''
+        print(f'mLSTM     {choice.backend}{chunks}')
     print_report(report)
 
 

@@ -6,7 +6,7 @@ import argparse
 
 from command_line import Parser, main, read_config
 
-FORMS = ('auto', 'parallel', 'chunkwise', 'fused')
+CELL_BACKENDS = ('auto', 'parallel', 'chunkwise', 'triton')
 
 
 def make_parser() -> Parser:
@@ -15,10 +15,10 @@ def make_parser() -> Parser:
     parser.add_shape('height, width', default=(224, 224))
     parser.add_device()
     parser.add_argument(
-        '--form',
-        choices=FORMS,
+        '--backend',
+        choices=CELL_BACKENDS,
         default='auto',
-        help='form of the mLSTM cell; auto: the one that runs on the device; fused: the CUDA '
+        help='backend of the mLSTM cell; auto: the one that runs on the device; triton: the CUDA '
         'kernels, which can be counted without a GPU',
     )
     parser.add_cfg_options()
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
 
     device = args.device or find_device()
     check_device(device)
-    count = count_flops(build_model(read_config(args), device), args.shape, args.form)
+    count = count_flops(build_model(read_config(args), device), args.shape, args.backend)
     print(format_count(count, args.shape, device))
 
 

@@ -141,10 +141,10 @@ def test_without_head(tmp_path) -> None:
 def test_an_existing_file_is_kept_unless_asked(source, tmp_path) -> None:
     target = tmp_path / 'out.pth'
     target.write_text('precious')
-    with pytest.raises(FileExistsError, match='--force'):
+    with pytest.raises(ValueError, match='force=False: .* exists'):
         convert_checkpoint(source, target)
     assert target.read_text() == 'precious'
-    convert_checkpoint(source, target, overwrite=True)
+    convert_checkpoint(source, target, force=True)
     assert len(read(target)['state_dict']) == len(small())
     assert_nothing_written(tmp_path, 'in.th', 'out.pth')
 
@@ -154,7 +154,7 @@ def test_the_source_is_never_replaced(source, tmp_path) -> None:
     (tmp_path / 'link.pth').symlink_to(source)
     for target in (source, tmp_path / 'link.pth'):
         with pytest.raises(FileExistsError, match='the source itself'):
-            convert_checkpoint(source, target, overwrite=True)
+            convert_checkpoint(source, target, force=True)
     assert source.read_bytes() == before
 
 
@@ -191,7 +191,7 @@ def test_a_failed_write_leaves_nothing(source, tmp_path, monkeypatch, error, whe
     else:
         monkeypatch.setattr(Path, 'replace', fail)
     with pytest.raises(type(error)):
-        convert_checkpoint(source, tmp_path / 'out.pth', overwrite=True)
+        convert_checkpoint(source, tmp_path / 'out.pth', force=True)
     assert (tmp_path / 'out.pth').read_text() == 'precious'
     assert_nothing_written(tmp_path, 'in.th', 'out.pth')
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import vil_mm.export
-from vil_mm.export import check_target, export, find_form, wrap_model
+from vil_mm.export import check_target, export, find_backend, wrap_model
 from vil_mm.export.check import Difference, check_tolerance, compare, eager_run
 from vil_mm.export.program import SUFFIXES
 from vil_mm.mlstm.cost import Choice
@@ -228,7 +228,7 @@ def test_differences_are_seen() -> None:
         ({'mlstm_backend': 'recurrent'}, 'token by token'),
     ],
 )
-def test_forms_that_are_refused(options: dict, message: str) -> None:
+def test_backends_that_are_refused(options: dict, message: str) -> None:
     with pytest.raises(ValueError, match=f'{message}.*mlstm_backend=auto'):
         wrap_model(build(**options), 'backbone', SHAPE)
 
@@ -262,10 +262,12 @@ def test_detectors_are_refused_whole() -> None:
 
 
 def test_form_in_the_file() -> None:
-    assert find_form(VisionLSTM('tiny'), (224, 224)) == Choice('parallel')
-    assert find_form(VisionLSTM('tiny'), (512, 512)).backend == 'chunkwise'
-    assert find_form(VisionLSTM('tiny', mlstm_backend='parallel'), (512, 512)) == Choice('parallel')
-    assert find_form(nn.Identity(), (224, 224)) is None
+    assert find_backend(VisionLSTM('tiny'), (224, 224)) == Choice('parallel')
+    assert find_backend(VisionLSTM('tiny'), (512, 512)).backend == 'chunkwise'
+    assert find_backend(VisionLSTM('tiny', mlstm_backend='parallel'), (512, 512)) == Choice(
+        'parallel'
+    )
+    assert find_backend(nn.Identity(), (224, 224)) is None
 
 
 def test_target(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def tiny(device: str = 'meta', **backbone) -> nn.Module:
 def test_paper(size: str, published: float) -> None:
     count = count_flops(model_of(f'vil_{size}_in1k_eval'), (224, 224))
     assert count.paper_total / 1e9 == pytest.approx(published, abs=10 ** -(2 if size != 'b' else 1))
-    assert count.form == Choice('parallel'), 'what 196 tokens run on a CPU'
+    assert count.backend == Choice('parallel'), 'what 196 tokens run on a CPU'
     assert count.total > count.paper_total, 'both triangles, and stored zeros of q, k and v'
 
 
@@ -52,10 +52,10 @@ def test_paper(size: str, published: float) -> None:
 def test_cell_is_what_cost_says(side: int) -> None:
     count = count_flops(tiny(), (side, side))
     tokens = (side // 16) ** 2
-    form = choose_backend(tokens, 4, 64)
-    assert count.form == form
-    assert count.parts[CELL] == 2 * flops(form, tokens, 4, 64) / 2
-    assert count.forms[Choice('parallel')] == flops(Choice('parallel'), tokens, 4, 64)
+    choice = choose_backend(tokens, 4, 64)
+    assert count.backend == choice
+    assert count.parts[CELL] == 2 * flops(choice, tokens, 4, 64) / 2
+    assert count.backends[Choice('parallel')] == flops(Choice('parallel'), tokens, 4, 64)
 
 
 def test_channels_of_the_images() -> None:
@@ -105,10 +105,10 @@ def test_versions_and_traversals(options: dict, scans: int, taps: int) -> None:
 
 def test_other_form_than_the_one_that_runs() -> None:
     model = tiny()
-    auto, parallel = (count_flops(model, (800, 800), form) for form in ('auto', 'parallel'))
-    assert auto.form.backend == 'chunkwise' and parallel.form.backend == 'parallel'
+    auto, parallel = (count_flops(model, (800, 800), name) for name in ('auto', 'parallel'))
+    assert auto.backend.backend == 'chunkwise' and parallel.backend.backend == 'parallel'
     assert parallel.total - auto.total == parallel.parts[CELL] - auto.parts[CELL]
-    fused = count_flops(model, (800, 800), 'fused')
+    fused = count_flops(model, (800, 800), 'triton')
     chunk = choose_triton_chunk(2500, 4, 64)
     (cell,) = cell_passes(2500, 4, 64, chunk)
     assert fused.parts[CELL] == 2 * 2500 * cell.flops / 2
@@ -117,14 +117,14 @@ def test_other_form_than_the_one_that_runs() -> None:
 
 def test_backend_of_the_config_is_what_is_counted() -> None:
     count = count_flops(tiny(mlstm_backend='parallel'), (800, 800))
-    assert count.form == Choice('parallel')
+    assert count.backend == Choice('parallel')
     count = count_flops(tiny(mlstm_backend='triton'), (800, 800))
-    assert count.form.backend == 'chunkwise', 'what a CPU runs in its place'
-    assert count.parts[CELL] == count.forms[count.form]
+    assert count.backend.backend == 'chunkwise', 'what a CPU runs in its place'
+    assert count.parts[CELL] == count.backends[count.backend]
 
 
 def test_formulas_of_the_fused_operators() -> None:
-    """FlopCounterMode sees them as well; their counts are those of --form fused."""
+    """FlopCounterMode sees them as well; their counts are those of --backend triton."""
     q = torch.zeros(1, 50, 50, 4, 64, device='meta')
     gates = torch.zeros(1, 50, 50, 4, device='meta')
     with FlopCounterMode(display=False) as counter:
@@ -158,7 +158,7 @@ def test_other_backbones() -> None:
     tokens = 32**2 + 1
     expected = 12 * tokens * (12 * 768**2 + 2 * tokens * 768) + 32**2 * 768 * 768
     assert count.parts['backbone'] == expected
-    assert count.forms == {} and count.form is None and count.not_counted == []
+    assert count.backends == {} and count.backend is None and count.not_counted == []
     assert 'no mLSTM cell' in format_count(count, (512, 512), 'cpu')
 
 

@@ -157,7 +157,7 @@ def test_scripts_check_arguments_before_processes_start(light, tmp_path, script)
 def test_names_that_tools_repeat_are_those_of_the_package() -> None:
     from vil_mm.datasets.checks.known_sets import KNOWN_SETS
     from vil_mm.export import FORMATS, PARTS
-    from vil_mm.measure.flops import FORMS
+    from vil_mm.measure.flops import CELL_BACKENDS
     from vil_mm.pictures.browse import MODES
     from vil_mm.runs.precision import PRECISIONS
 
@@ -165,7 +165,7 @@ def test_names_that_tools_repeat_are_those_of_the_package() -> None:
         'browse_dataset': {'MODES': MODES},
         'convert_checkpoint': {'TARGETS': TARGETS},
         'export': {'FORMATS': FORMATS, 'PARTS': PARTS},
-        'get_flops': {'FORMS': FORMS},
+        'get_flops': {'CELL_BACKENDS': CELL_BACKENDS},
         'prepare_data': {'KNOWN_SETS': tuple(sorted(KNOWN_SETS))},
         'train': {'PRECISIONS': PRECISIONS},
     }

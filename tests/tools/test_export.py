@@ -61,7 +61,7 @@ def test_program_of_a_segmentor(segmentor, run_here, tmp_path, capsys):
     run_here('export.py', segmentor, checkpoint, *options)
     printed = capsys.readouterr().out
     assert re.search(r'^input     images \(batch, 3, 32, 48\) float32: RGB images', printed, re.M)
-    assert re.search(r'^mLSTM     parallel form$', printed, re.M)
+    assert re.search(r'^mLSTM     parallel$', printed, re.M)
     difference = re.search(r'logits \(batch, 8, 32, 48\): largest difference (\S+),', printed)
     assert float(difference[1]) < 1e-5
     images = torch.randint(0, 256, (3, 3, 32, 48)).float()

@@ -18,7 +18,7 @@ from vil_mm.checkpoints.architectures import make_arch_option
 from vil_mm.checkpoints.loading import convert
 from vil_mm.checkpoints.reading import CheckpointError, read_state_dict
 from vil_mm.checkpoints.shapes import check_shapes
-from vil_mm.errors import shorten
+from vil_mm.errors import ArgumentError, shorten
 from vil_mm.files import atomic_write
 from vil_mm.version import __version__
 
@@ -52,7 +52,7 @@ class Conversion:
 
 
 def convert_checkpoint(
-    source: str | Path, target: str | Path, to: str = 'classifier', overwrite: bool = False
+    source: str | Path, target: str | Path, to: str = 'classifier', force: bool = False
 ) -> Conversion:
     """Convert a file.
 
@@ -62,14 +62,14 @@ def convert_checkpoint(
         target: File to write atomically: ``{'state_dict': ..., 'meta': ...}``, as mmengine loads.
         to: 'classifier' for the names of an mmpretrain ``ImageClassifier``; 'backbone' for those of
             the backbone alone, without the head; 'official' for the authors' names.
-        overwrite: Replace an existing file.
+        force: Replace an existing file.
 
     Raises:
         OSError: A file cannot be read or written, or the target exists.
         CheckpointError: The source is not a complete ViL in the required layout.
     """
     source, target = Path(source), Path(target)
-    _check_target(source, target, overwrite)
+    _check_target(source, target, force)
     stored = read_state_dict(str(source))
     description = _describe(stored, source, official=to != 'official')
     left_out = _task_parts(stored) if to == 'official' else Counter()
@@ -104,13 +104,13 @@ def _task_parts(state: Mapping[str, Tensor]) -> Counter[str]:
     return Counter({part: n for part, n in parts.items() if part != 'backbone'} if whole else {})
 
 
-def _check_target(source: Path, target: Path, overwrite: bool) -> None:
+def _check_target(source: Path, target: Path, force: bool) -> None:
     if target.is_dir():
         raise IsADirectoryError(f'{target} is a folder: name the file to write')
     if target.exists() and source.exists() and target.samefile(source):
         raise FileExistsError(f'{target} is the source itself: name another file to write')
-    if target.exists() and not overwrite:
-        raise FileExistsError(f'{target} exists: name another file, or add --force to replace it')
+    if target.exists() and not force:
+        raise ArgumentError(f'{target} exists, and would be replaced', force=False)
 
 
 def _describe(stored: Mapping[str, Tensor], source: Path, official: bool) -> Description:

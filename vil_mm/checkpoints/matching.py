@@ -97,8 +97,8 @@ def check_resumes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], sourc
         raise CheckpointError(
             f'{source} cannot be resumed: {other[0]} has the shape {there} in the checkpoint and '
             f'{here} in the model (another img_size?); resume with the config of the run (a copy '
-            'is in its work dir), or start a new run from its weights, which are resized: '
-            '--cfg-options load_from=FILE --work-dir NEW'
+            'is in its work dir), or start a new run from its weights, which are resized: set '
+            'load_from=FILE and another work_dir'
         )
 
 

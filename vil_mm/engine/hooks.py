@@ -100,7 +100,7 @@ def _check_groups(runner: Runner, checkpoint: dict, source: str) -> None:
         raise CheckpointError(
             f'{source} cannot be resumed: its optimizer has {there}, that of the config {here}; '
             'resume with the config of the run (a copy is in its work dir), or start a new run '
-            'from its weights: --cfg-options load_from=FILE --work-dir NEW'
+            'from its weights: set load_from=FILE and another work_dir'
         )
 
 

@@ -97,7 +97,7 @@ class SkipNonFinite:
             raise TrainingDivergedError(
                 f'training stopped at iteration {self._inner_count}: losses were not finite, '
                 f'{counts}. The last checkpoint is kept: continue from it with a lower learning '
-                'rate or without float16 (--amp bfloat16, or no --amp). The limits are '
+                'rate or without float16 (in bfloat16 or float32). The limits are '
                 f'optim_wrapper.max_skips_in_a_row={self.max_skips_in_a_row} and '
                 f'max_skips={self.max_skips}'
             )

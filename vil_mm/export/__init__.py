@@ -20,7 +20,7 @@ from vil_mm.export.check import (
     onnx_run,
     program_run,
 )
-from vil_mm.export.deployed import PARTS, find_form, wrap_model
+from vil_mm.export.deployed import PARTS, find_backend, wrap_model
 from vil_mm.export.program import (
     FORMATS,
     OPSET,
@@ -39,7 +39,7 @@ __all__ = [
     'Report',
     'check_target',
     'export',
-    'find_form',
+    'find_backend',
     'wrap_model',
 ]
 

@@ -118,8 +118,8 @@ def wrap_model(model: nn.Module, part: str, shape: tuple[int, int]) -> nn.Module
     )
 
 
-def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Choice | None:
-    """The form of the mLSTM in the file, which depends on the number of tokens."""
+def find_backend(backbone: nn.Module, shape: tuple[int, int]) -> Choice | None:
+    """The backend of the mLSTM in the file, which depends on the number of tokens."""
     if not isinstance(backbone, VisionLSTM):
         return None
     patch = backbone.patch_embed
@@ -134,14 +134,14 @@ def find_form(backbone: nn.Module, shape: tuple[int, int]) -> Choice | None:
 def _check_backbone(backbone: nn.Module, shape: tuple[int, int]) -> None:
     if not isinstance(backbone, VisionLSTM):
         return
-    form = backbone.blocks[0].layers[0].scans[0].mlstm_backend
+    backend = backbone.blocks[0].layers[0].scans[0].mlstm_backend
     reasons = {
         'triton': 'it runs Triton kernels compiled for one kind of GPU',
         'recurrent': 'it runs token by token, so the file would repeat each layer per token',
     }
-    if form in reasons:
+    if backend in reasons:
         raise ValueError(
-            f'mlstm_backend={form!r} cannot be exported: {reasons[form]}; set '
+            f'mlstm_backend={backend!r} cannot be exported: {reasons[backend]}; set '
             'model.backbone.mlstm_backend=auto'
         )
     patch = backbone.patch_embed.patch_size

@@ -46,8 +46,8 @@ def export_program(model: nn.Module, shape: tuple[int, int]) -> ExportedProgram:
 
     Args:
         model: From :func:`vil_mm.export.deployed.wrap_model`.
-        shape: (H, W), fixed in the program: position embedding, form of the mLSTM and chunks depend
-            on the grid.
+        shape: (H, W), fixed in the program: position embedding, mLSTM backend and chunks depend on
+            the grid.
 
     Raises:
         ValueError: The model cannot be traced.

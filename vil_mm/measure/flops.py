@@ -5,8 +5,8 @@ zeros and both triangles. As usual, it leaves out norms, activations, exponentia
 FLOPs are twice the multiply-adds.
 
 The paper's convention (Alkin et al., ImageNet table: 1.5, 5.1 and 18.6 G at 224 pixels) counts the
-definition, whatever form runs: no weights that are zero by construction, and only the lower
-triangle of the two S x S products in the cell's parallel form. It gives 18.5 G for ViL-B.
+definition, whatever backend runs: no weights that are zero by construction, and only the lower
+triangle of the cell's two S x S products. It gives 18.5 G for ViL-B.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from vil_mm.mlstm.cost import Choice, choose_backend, choose_chunk_size, flops
 from vil_mm.mlstm.roofline import cell_passes, choose_triton_chunk
 from vil_mm.models.inspection import count_channels, count_parameters, find_kind
 
-FORMS = ('auto', 'parallel', 'chunkwise', 'fused')
+CELL_BACKENDS = ('auto', 'parallel', 'chunkwise', 'triton')
 AUXILIARY = 'auxiliary head'
 Counts = dict[str, float]
 
@@ -37,8 +37,8 @@ class FlopCount:
         parts: Multiply-adds by part of the model.
         paper: The same parts by the paper's convention; as they run for other backbones.
         auxiliary: Multiply-adds of the auxiliary head, which runs only in training.
-        forms: Multiply-adds of all mLSTM cells in each form; empty for other backbones.
-        form: The form counted in ``parts``.
+        backends: Multiply-adds of all mLSTM cells by each backend; empty for other backbones.
+        backend: The one counted in ``parts``.
         parameters: Parameters of the whole model.
         not_counted: Operators without a formula that may be expensive.
     """
@@ -46,8 +46,8 @@ class FlopCount:
     parts: Counts
     paper: Counts
     auxiliary: float
-    forms: dict[Choice, float]
-    form: Choice | None
+    backends: dict[Choice, float]
+    backend: Choice | None
     parameters: int
     not_counted: list[str]
 
@@ -60,44 +60,52 @@ class FlopCount:
         return sum(self.paper.values())
 
 
-def count_flops(model: nn.Module, shape: tuple[int, int], form: str = 'auto') -> FlopCount:
+def count_flops(model: nn.Module, shape: tuple[int, int], backend: str = 'auto') -> FlopCount:
     """Count a forward pass of one image; models on a CPU are not run, only traced by shape.
 
     Args:
         model: A segmentor, a classifier, or the backbone and neck of a detector.
         shape: Height and width in pixels.
-        form: Form of the mLSTM cell: 'auto' for the one that runs on the model's device,
-            'parallel', 'chunkwise', or 'fused' for the CUDA kernels, even if they cannot run.
+        backend: Backend of the mLSTM cell: 'auto' for the one that runs on the model's device,
+            or 'parallel', 'chunkwise' or 'triton', even if it cannot run here.
 
     Raises:
-        ValueError: The form is unknown, or the model does not run at this size.
+        ValueError: The backend is unknown, or the model does not run at this size.
     """
-    if form not in FORMS:
-        raise ValueError(f'form {form!r} is unknown; choose one of {", ".join(FORMS)}')
+    if backend not in CELL_BACKENDS:
+        raise ValueError(
+            f'backend {backend!r} is unknown; choose one of {", ".join(CELL_BACKENDS)}'
+        )
     on_gpu = next(model.parameters()).is_cuda
     model = model if on_gpu else copy.deepcopy(model).to('meta')
     watch = FlopWatch(model)
     _run(model, shape, watch)
-    if form == 'auto' and not on_gpu and 'triton' in {scan.backend for scan in watch.scans}:
-        form = 'chunkwise'  # what a CPU runs instead
+    if backend == 'auto' and not on_gpu and 'triton' in {scan.backend for scan in watch.scans}:
+        backend = 'chunkwise'  # what a CPU runs instead
     parts = {part: count / 2 for part, count in watch.flops.items()}
     auxiliary = parts.pop(AUXILIARY, 0.0)
-    paper, forms, running = dict(parts), {}, None
+    paper, backends, running = dict(parts), {}, None
     if watch.scans:
-        running = _make_form(watch.scans[0], watch.scans[0].backend if form == 'auto' else form)
+        running = _choose(watch.scans[0], watch.scans[0].backend if backend == 'auto' else backend)
         _split_kernel(parts, watch.scans)
-        if form != 'auto':
-            _put_form(parts, watch.scans, form)
+        if backend != 'auto':
+            _replace_cell(parts, watch.scans, backend)
         paper = {**parts, **_total([_count_by_definition(scan) for scan in watch.scans])}
-        forms = _count_each_form(watch.scans, running)
+        backends = _count_each_backend(watch.scans, running)
     return FlopCount(
-        parts, paper, auxiliary, forms, running, count_parameters(model), sorted(watch.not_counted)
+        parts,
+        paper,
+        auxiliary,
+        backends,
+        running,
+        count_parameters(model),
+        sorted(watch.not_counted),
     )
 
 
 def format_count(count: FlopCount, shape: tuple[int, int], device: str) -> str:
-    """A table by part, followed by a comparison of the cell's forms."""
-    own = name_form(count.form) if count.form else 'no mLSTM cell'
+    """A table by part, followed by a comparison of the cell's backends."""
+    own = name_choice(count.backend) if count.backend else 'no mLSTM cell'
     lines = [
         f'One image of {shape[0]} x {shape[1]} pixels, forward; G multiply-adds, two FLOPs each:',
         f'{"part":<26}{"counted":>10}{"share":>9}{"paper":>10}',
@@ -109,30 +117,33 @@ def format_count(count: FlopCount, shape: tuple[int, int], device: str) -> str:
     if count.auxiliary:
         lines.append(f'{"auxiliary head, training":<26}{_giga(count.auxiliary)}')
     lines += ['', f'parameters: {count.parameters / 1e6:.2f} M', f'counted: {own} ({device})']
-    if count.form:
+    if count.backend:
         lines += [
-            "paper: the paper's convention, half of the S x S products of the parallel form",
+            "paper: the paper's convention, half of the S x S products ",
             '',
-            f'{"mLSTM cell in the form":<40}{"cell":>10}{"to parallel":>13}',
-            *_form_lines(count),
+            f'{"mLSTM cell by backend":<40}{"cell":>10}{"to parallel":>13}',
+            *_backend_lines(count),
         ]
     if count.not_counted:
         lines.append(f'NOT COUNTED, no formula: {", ".join(count.not_counted)}')
     return '\n'.join(lines)
 
 
-def name_form(form: Choice) -> str:
+def name_choice(choice: Choice) -> str:
     """A description such as ``chunkwise, 64 tokens per chunk``."""
-    name = {'fused': 'fused CUDA kernels'}.get(form.backend, form.backend)
-    return f'{name}, {form.chunk_size} tokens per chunk' if form.chunk_size else name
+    return (
+        f'{choice.backend}, {choice.chunk_size} tokens per chunk'
+        if choice.chunk_size
+        else choice.backend
+    )
 
 
-def _form_lines(count: FlopCount) -> list[str]:
-    whole = count.forms[Choice('parallel')]
+def _backend_lines(count: FlopCount) -> list[str]:
+    whole = count.backends[Choice('parallel')]
     return [
-        f'{name_form(form):<40}{_giga(amount)}{f"x {amount / whole:.2f}":>13}'
-        + ('  counted above' if form == count.form else '')
-        for form, amount in count.forms.items()
+        f'{name_choice(choice):<40}{_giga(amount)}{f"x {amount / whole:.2f}":>13}'
+        + ('  counted above' if choice == count.backend else '')
+        for choice, amount in count.backends.items()
     ]
 
 
@@ -159,24 +170,24 @@ def _run(model: nn.Module, shape: tuple[int, int], watch: FlopWatch) -> None:
                 one(features)
 
 
-def _make_form(scan: ScanRun, name: str) -> Choice:
-    """The form of this name, with the chunk length for a scan; see FORMS."""
+def _choose(scan: ScanRun, name: str) -> Choice:
+    """The backend of this name, with the chunk length for a scan."""
     sizes = scan.tokens, NUM_HEADS, scan.channels // NUM_HEADS
     if name == 'auto':
         return choose_backend(*sizes)
     if name == 'chunkwise':
         return Choice(name, choose_chunk_size(*sizes))
-    if name in ('fused', 'triton'):
-        return Choice('fused', min(choose_triton_chunk(*sizes), scan.tokens))
+    if name == 'triton':
+        return Choice('triton', min(choose_triton_chunk(*sizes), scan.tokens))
     return Choice(name)
 
 
-def _count_cell(scan: ScanRun, form: Choice) -> float:
+def _count_cell(scan: ScanRun, choice: Choice) -> float:
     """Multiply-adds of a scan's cell."""
     sizes = scan.tokens, NUM_HEADS, scan.channels // NUM_HEADS
-    if form.backend != 'fused':
-        return flops(form, *sizes) / 2
-    chunk = None if form.chunk_size >= scan.tokens else form.chunk_size
+    if choice.backend != 'triton':
+        return flops(choice, *sizes) / 2
+    chunk = None if choice.chunk_size >= scan.tokens else choice.chunk_size
     (cell,) = cell_passes(*sizes, chunk)
     return scan.tokens * cell.flops / 2
 
@@ -192,10 +203,13 @@ def _count_by_definition(scan: ScanRun) -> Counts:
     }
 
 
-def _count_each_form(scans: list[ScanRun], running: Choice) -> dict[Choice, float]:
-    """The cells' multiply-adds in the running form and in the others."""
-    forms = [running, *(_make_form(scans[0], name) for name in FORMS[1:])]
-    return {form: sum(_count_cell(scan, form) for scan in scans) for form in dict.fromkeys(forms)}
+def _count_each_backend(scans: list[ScanRun], running: Choice) -> dict[Choice, float]:
+    """The cells' multiply-adds by the running backend and by the others."""
+    backends = [running, *(_choose(scans[0], name) for name in CELL_BACKENDS[1:])]
+    return {
+        choice: sum(_count_cell(scan, choice) for scan in scans)
+        for choice in dict.fromkeys(backends)
+    }
 
 
 def _split_kernel(parts: Counts, scans: list[ScanRun]) -> None:
@@ -207,10 +221,10 @@ def _split_kernel(parts: Counts, scans: list[ScanRun]) -> None:
         parts[GATES] = parts.get(GATES, 0.0) + mixed - own[CONV] - own[QKV]
 
 
-def _put_form(parts: Counts, scans: list[ScanRun], name: str) -> None:
-    """Replace the cells' count with that of another form, in place."""
-    parts[CELL] = sum(_count_cell(scan, _make_form(scan, name)) for scan in scans)
-    if name == 'fused':  # q, k, v without stored zeros; gates from two inputs instead of three
+def _replace_cell(parts: Counts, scans: list[ScanRun], name: str) -> None:
+    """Replace the cells' count with that of another backend, in place."""
+    parts[CELL] = sum(_count_cell(scan, _choose(scan, name)) for scan in scans)
+    if name == 'triton':  # q, k, v without stored zeros; gates from two inputs instead of three
         own = _total([_count_by_definition(scan) for scan in scans])
         parts[QKV], parts[GATES] = own[QKV], own[GATES] * 2 / 3
 

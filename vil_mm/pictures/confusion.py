@@ -103,7 +103,7 @@ def segmentor_confusion(
         predicted = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
         if predicted is None:
             raise FileNotFoundError(
-                f'no label map {path}; tools/test.py CONFIG CHECKPOINT --out {folder} makes them'
+                f'no label map {path}; python tools/test.py CONFIG CHECKPOINT --out {folder} makes them'
             )
         truth = load(info)['gt_seg_map']
         predicted = resize_nearest(predicted, truth.shape).astype(np.int64) - first
@@ -144,7 +144,9 @@ def _read(path: Path) -> list[dict]:
             return predictions
     except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, TypeError):
         pass
-    raise ValueError(f"{path} holds no classifier's predictions written by tools/test.py --out")
+    raise ValueError(
+        f"{path} does not hold a classifier's predictions, as tools/test.py writes them"
+    )
 
 
 def normalise(matrix: np.ndarray) -> np.ndarray:

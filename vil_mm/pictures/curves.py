@@ -72,13 +72,13 @@ def _why_empty(work_dir: Path) -> str:
         interval = _logging_interval(work_dir)
         return (
             f'the training in {work_dir} ended before it logged a loss, which it does every '
-            f'{interval} iterations; train longer, or log more often: --cfg-options '
+            f'{interval} iterations; train longer, or set '
             'default_hooks.logger.interval=1'
         )
     if texts and not trainings:
         return f'{work_dir} holds only tests; name the work dir of a training'
     return (
-        f'no training line in any {work_dir}/*/vis_data/scalars.json: is this the --work-dir '
+        f'no training line in any {work_dir}/*/vis_data/scalars.json: is this the work dir '
         "of a training, and has its visualizer a vis_backend of type 'LocalVisBackend'?"
     )
 

@@ -35,7 +35,7 @@ def masks_named_otherwise(root: Path, cfg: Config) -> None:
     rename(masks(root), lambda name: name.replace('.png', '_mask.png'))
 
 
-@error(r'needs the name of its image .* are mask_train0\.png, .*: rename')
+@error(r'the same name as its image .* are mask_train0\.png, .*: rename')
 def masks_of_another_name(root: Path, cfg: Config) -> None:
     rename(masks(root), lambda name: f'mask_{name}')
 
