@@ -141,7 +141,7 @@ def test_without_head(tmp_path) -> None:
 def test_an_existing_file_is_kept_unless_asked(source, tmp_path) -> None:
     target = tmp_path / 'out.pth'
     target.write_text('precious')
-    with pytest.raises(ValueError, match='force=False: .* exists'):
+    with pytest.raises(ValueError, match=r'force=False: .* exists'):
         convert_checkpoint(source, target)
     assert target.read_text() == 'precious'
     convert_checkpoint(source, target, force=True)

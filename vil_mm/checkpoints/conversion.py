@@ -65,7 +65,8 @@ def convert_checkpoint(
         force: Replace an existing file.
 
     Raises:
-        OSError: A file cannot be read or written, or the target exists.
+        OSError: A file cannot be read or written.
+        ArgumentError: The target exists.
         CheckpointError: The source is not a complete ViL in the required layout.
     """
     source, target = Path(source), Path(target)

@@ -103,7 +103,8 @@ def segmentor_confusion(
         predicted = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
         if predicted is None:
             raise FileNotFoundError(
-                f'no label map {path}; python tools/test.py CONFIG CHECKPOINT --out {folder} makes them'
+                f'no label map {path}; to make them, run '
+                f'python tools/test.py CONFIG CHECKPOINT --out {folder}'
             )
         truth = load(info)['gt_seg_map']
         predicted = resize_nearest(predicted, truth.shape).astype(np.int64) - first
