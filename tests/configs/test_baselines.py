@@ -158,7 +158,7 @@ def test_weights_of_another_size_are_refused(small, tmp_path):
 
 def test_weights_under_other_names_are_refused(small, tmp_path):
     save(small, tmp_path / 'bare.pth', prefix='')
-    with pytest.raises(CheckpointError, match=r'looked for under backbone\.:'):
+    with pytest.raises(CheckpointError, match=r'searched under backbone\.:'):
         check_pretrained(small)
 
 

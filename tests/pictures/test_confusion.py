@@ -84,7 +84,7 @@ def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
         count_confusion(cfg, wild)
     for content in (b'no pickle', pickle.dumps([{'pred_label': 1}]), pickle.dumps(3)):
         (tmp_path / 'bad.pkl').write_bytes(content)
-        with pytest.raises(ValueError, match="holds no classifier's predictions"):
+        with pytest.raises(ValueError, match="does not hold a classifier's predictions"):
             count_confusion(cfg, tmp_path / 'bad.pkl')
 
 

@@ -348,6 +348,6 @@ def test_own_settings_of_a_config_are_not_replaced_without_a_word(small, tmp_pat
 def test_tiled_inference_has_no_logits_to_add(small):
     cfg = read_config(str(small[0]))
     cfg.model.test_cfg.mode = 'tiled'
-    with pytest.raises(ValueError, match=r"tta=True: adds up logits.*use mode='slide'"):
+    with pytest.raises(ValueError, match=r"tta=True: adds up the logits.*use mode='slide'"):
         prepare_testing(cfg, small[1], tta=True)
     prepare_testing(read_config(str(small[0])), small[1], tta=True)

@@ -33,7 +33,7 @@ def test_options(run_here, tiny_config, capsys) -> None:
     [
         (['missing.py'], 'config not found: missing.py'),
         (['tiny.py', '--shape', '0'], '--shape: expected a whole number, at least 1'),
-        (['tiny.py', '--shape', '1', '2', '3'], 'expected a side'),
+        (['tiny.py', '--shape', '1', '2', '3'], 'expected one side'),
         (['tiny.py', '--cfg-options', 'model=None'], 'no model'),
         (['tiny.py', '--cfg-options', 'model.backbone.arch=huge'], 'cannot be built.*huge'),
         (['tiny.py', '--device', 'cuda'], 'finds no GPU here'),

@@ -119,7 +119,7 @@ def format_count(count: FlopCount, shape: tuple[int, int], device: str) -> str:
     lines += ['', f'parameters: {count.parameters / 1e6:.2f} M', f'counted: {own} ({device})']
     if count.backend:
         lines += [
-            "paper: the paper's convention, half of the S x S products ",
+            "paper: the paper's convention, half of the cell's S x S products",
             '',
             f'{"mLSTM cell by backend":<40}{"cell":>10}{"to parallel":>13}',
             *_backend_lines(count),
