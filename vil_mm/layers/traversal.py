@@ -40,7 +40,7 @@ class Traversal:
 
     @property
     def by_rows_only(self) -> bool:
-        """Whether every layer reads one sequence, so that it need not be a grid."""
+        """Whether no layer scans by columns, so that the tokens may be any sequence."""
         return not any(order.columns for orders in self.layers for order in orders)
 
 

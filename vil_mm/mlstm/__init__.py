@@ -30,7 +30,7 @@ def mlstm(
     chunk_size: int | None = None,
     eps: float = 1e-6,
 ) -> Tensor:
-    """Read a sequence with a matrix memory that is decayed and written under learnt gates.
+    """Read a sequence with a matrix memory whose decay and writes learned gates control.
 
     For each image and head, token t reads the tokens s <= t (s >= t in reverse)::
 

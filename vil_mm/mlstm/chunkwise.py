@@ -58,7 +58,7 @@ def mlstm_chunkwise(
     (``torch.func.jvp``) use backend 'parallel' or 'recurrent'.
     """
     chunk_size = min(chunk_size, q.shape[-2])
-    # a file of a trace holds no function of Python; what is traced has no gradient
+    # a saved trace cannot contain a Python function; tracing needs no gradient
     function = _Chunkwise.forward if torch.jit.is_tracing() else _Chunkwise.apply
     return function(q, k, v, igate, fgate, chunk_size, reverse, eps)
 

@@ -1,4 +1,4 @@
-"""Shared by the backends of the mLSTM: directed scans, causal mask, normaliser, full precision."""
+"""Shared by the backends: directed sums and maxima, exponentials, normaliser, full precision."""
 
 from __future__ import annotations
 

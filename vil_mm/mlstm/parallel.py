@@ -52,8 +52,9 @@ def mlstm_parallel(
     scale = 0.5 * math.log(q.shape[-1])  # 1 / sqrt(DH), carried by the decay
     decay = bounded_exp_(x.unsqueeze(-2) - (M + scale).unsqueeze(-1))
     W = q @ k.transpose(-2, -1)
-    out_of_place = torch.is_grad_enabled() or torch.jit.is_tracing()  # torch.func maps over it, and
-    W = W * decay if out_of_place else W.mul_(decay)  # a trace is checked without gradients
+    # In place breaks torch.func with gradients, and traces, which are checked without gradients.
+    out_of_place = torch.is_grad_enabled() or torch.jit.is_tracing()
+    W = W * decay if out_of_place else W.mul_(decay)
     W = W.triu_() if reverse else W.tril_()
     N = normalizer(W.sum(-1), F_t + M, eps)
     return (W @ v).div_(N.unsqueeze(-1))

@@ -179,7 +179,7 @@ AdamW with layer decay: the learning rate shrinks by {rate} per block towards th
 PLAIN_NOTE = 'AdamW with one learning rate for all weights'
 
 
-def write_config(data: Data, start: Start, schedule: Schedule, config: Path, seed: int) -> str:
+def format_config(data: Data, start: Start, schedule: Schedule, config: Path, seed: int) -> str:
     """The text of the config.
 
     Args:
@@ -216,7 +216,7 @@ def write_config(data: Data, start: Start, schedule: Schedule, config: Path, see
         ratio_range=(1.0, 1.5) if schedule.short_side <= 192 else (0.75, 1.5),
         num_workers=schedule.num_workers,
         optim_note=DECAY_NOTE.format(rate=LAYER_DECAY) if decay else PLAIN_NOTE,
-        paramwise=_write_paramwise(decay),
+        paramwise=_format_paramwise(decay),
         warmup_iters=schedule.warmup_iters,
         val_interval=schedule.val_interval,
         log_interval=max(1, min(50, schedule.max_iters // 20)),
@@ -228,7 +228,7 @@ def write_config(data: Data, start: Start, schedule: Schedule, config: Path, see
     return f'{head}{body}model = {literal(_adapt_model(start))}\n\n{"".join(lines)}'
 
 
-def _write_paramwise(decay: bool) -> str:
+def _format_paramwise(decay: bool) -> str:
     if not decay:
         return ''
     options = {

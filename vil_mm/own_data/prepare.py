@@ -16,7 +16,7 @@ from PIL import Image
 
 from vil_mm.errors import ArgumentError
 from vil_mm.own_data.coding import Coding, choose_coding
-from vil_mm.own_data.config import Data, write_config
+from vil_mm.own_data.config import Data, format_config
 from vil_mm.own_data.folders import Folders, Photo, inspect_folders
 from vil_mm.own_data.masks import COLOUR, TURNS, open_mask, read_codes
 from vil_mm.own_data.schedule import plan_schedule
@@ -189,7 +189,7 @@ def _write_config(
         num_val=len(split['val']),
         class_weight=class_weights(pixels),
     )
-    text = write_config(data, start, schedule, out / 'config.py', options.seed)
+    text = format_config(data, start, schedule, out / 'config.py', options.seed)
     (folder / 'config.py').write_text(text, 'utf-8')
 
 

@@ -77,7 +77,7 @@ def inspect_data(
         progress: Called after each file.
 
     Returns:
-        A report per data set, then one on conflicts between splits.
+        A report per data set, then one per other split on its conflicts with the training set.
 
     Raises:
         DatasetError: A data set cannot be built.

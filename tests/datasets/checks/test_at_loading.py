@@ -79,6 +79,14 @@ def test_masks_that_do_not_fit(root: Path, dataset, labels: np.ndarray, words: s
         dataset[0]
 
 
+def test_values_are_those_of_the_file_before_zero_is_taken_out(root: Path, cfg) -> None:
+    dataset = build(cfg, reduce_zero_label=True)
+    name_files(dataset)
+    Image.fromarray(np.full((72, 96), 7, np.uint8)).save(root / 'masks/train/train0.png')
+    with pytest.raises(BadFileError, match=r'holds the values 7, expected 1 to 2, or 0 where'):
+        dataset[0]
+
+
 def test_of_a_worker_one_line_is_left(root: Path, dataset) -> None:
     (root / 'images/train/train3.jpg').write_bytes(b'')
     with pytest.raises(BadFileError) as error:

@@ -1,8 +1,10 @@
-"""Checks of a data set before a run: its files, some of its images and masks, its labels.
+"""Checks of data sets: those that a config reads, and known data sets on disk.
 
-``check`` checks one data set, ``splits`` compares the training set with the others, and
-``at_loading`` names files that fail during a run. ``vil_mm.runs.data`` applies all of them to a
-config.
+Of a config, before a run: ``check`` looks at one data set (``names``, ``pairs``, ``masks``,
+``labels``), ``splits`` compares the training set with the others; during the run ``at_loading``
+names files that fail. ``vil_mm.runs.data`` applies them. On disk, without a config: ``tree``,
+``known_sets`` and ``files`` compare the folders of a published data set with what they should hold
+(``tools/prepare_data.py``).
 """
 
 from vil_mm.datasets.checks.at_loading import BadFileError, CheckedLoading, mask_loader, name_files

@@ -10,7 +10,7 @@ from mmengine.dataset import BaseDataset, Compose
 from mmseg.datasets.transforms import LoadAnnotations
 
 from vil_mm.datasets.checks.files import is_cut_off
-from vil_mm.datasets.checks.findings import listed
+from vil_mm.datasets.checks.findings import allowed_values, listed
 from vil_mm.datasets.checks.pairs import reason
 from vil_mm.datasets.checks.parts import REMOTE, find_file, is_loading, loading, loads_mask
 from vil_mm.datasets.imagenet import DatasetError
@@ -85,12 +85,11 @@ class CheckedLoading(Compose):
         if size and labels.shape != size:
             yield f'has the shape {labels.shape}, its image {size}'
         if self.num_classes:
-            wrong = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
+            wrong = np.unique(labels[(labels >= self.num_classes) & (labels != self.ignore_index)])
             if wrong.size:
-                yield (
-                    f'holds the values {listed(np.unique(wrong))}, expected 0 to '
-                    f'{self.num_classes - 1}, or {self.ignore_index} where there is no class'
-                )
+                reduced = bool(data.get('reduce_zero_label'))  # read as value - 1
+                allowed = allowed_values(self.num_classes, reduced, self.ignore_index)
+                yield f'holds the values {listed(wrong + reduced)}, expected {allowed}'
 
 
 def mask_loader(dataset: BaseDataset) -> CheckedLoading:

@@ -79,3 +79,10 @@ def listed(values: Iterable[object], most: int = 8) -> str:
     values = list(values)
     more = f', ... ({len(values)} in all)' if len(values) > most else ''
     return ', '.join(map(str, values[:most])) + more
+
+
+def allowed_values(num_classes: int, reduce_zero_label: bool, ignore_index: int) -> str:
+    """The values that a mask file may hold, in words."""
+    if reduce_zero_label:
+        return f'1 to {num_classes}, or 0 where there is no class'
+    return f'0 to {num_classes - 1}, or {ignore_index} where there is no class'

@@ -11,7 +11,7 @@ from mmcv.transforms import BaseTransform
 from mmengine import fileio
 from PIL import Image
 
-from vil_mm.datasets.checks.findings import Finding, listed
+from vil_mm.datasets.checks.findings import Finding, allowed_values, listed
 from vil_mm.datasets.checks.parts import REMOTE, Part
 
 ORIENTATION = 0x0112  # the EXIF tag
@@ -115,11 +115,8 @@ def check_values(part: Part, path: str, raw: np.ndarray, labels: np.ndarray) -> 
 
 
 def expected(part: Part) -> str:
-    """The values allowed in a mask, in words."""
-    number = part.num_classes or 0
-    if part.reduce_zero_label:
-        return f'1 to {number}, or 0 where there is no class'
-    return f'0 to {number - 1}, or {part.ignore_index} where there is no class'
+    """The values allowed in a mask of this data set, in words."""
+    return allowed_values(part.num_classes or 0, part.reduce_zero_label, part.ignore_index)
 
 
 def check_size(

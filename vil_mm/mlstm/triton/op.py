@@ -200,10 +200,10 @@ def _fallback_reason(*tensors: Tensor) -> str | None:
 
 
 def log_once(reason: str) -> None:
-    """Log, once for each reason, that backend 'chunkwise' runs instead."""
+    """Log, once for each reason, that plain PyTorch runs instead."""
     if reason not in _logged:
         _logged.add(reason)
         logging.getLogger('vil_mm').warning(
-            "vil_mm: backend 'triton' cannot be used (%s); backend 'chunkwise' runs instead",
+            "vil_mm: backend 'triton' cannot be used (%s); plain PyTorch runs instead",
             reason,
         )
