@@ -174,9 +174,10 @@ class SegInferencer(ImageInputs, MMSegInferencer):
             alone = zip(inputs['inputs'], inputs['data_samples'], strict=True)
             batches = [{'inputs': [image], 'data_samples': [sample]} for image, sample in alone]
             return [self.forward(batch, **kwargs)[0] for batch in batches]
-        test_cfg, size = self.model.test_cfg, self._logits_bytes(inputs)
+        test_cfg = self.model.test_cfg
         can_tile = isinstance(self.model, TiledEncoderDecoder) and test_cfg.mode != 'tiled'
-        if not can_tile or size <= LOGITS_LIMIT:
+        size = self._logits_bytes(inputs) if can_tile else 0
+        if size <= LOGITS_LIMIT:
             return super().forward(inputs, **kwargs)
         print_log(
             f'The logits of this image would take {size / 1024**3:.1f} GiB: predicting in tiles of '

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vil_mm.datasets.label_maps import IGNORE_INDEX
 from vil_mm.errors import ArgumentError
-from vil_mm.own_data.guessing import IGNORE, IGNORE_INDEX, NEAR, guess_table, has_soft_edges
+from vil_mm.own_data.guessing import IGNORE, NEAR, guess_table, has_soft_edges
 from vil_mm.own_data.masks import COLOUR, SHOWN, Survey, count, format_share
 
 REST = 'rest'  # reserved word of ``values`` for all other values

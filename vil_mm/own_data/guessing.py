@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from vil_mm.datasets.label_maps import IGNORE_INDEX
 from vil_mm.errors import ArgumentError
 from vil_mm.own_data.masks import COLOUR, GREY, Survey
 
-IGNORE_INDEX = 255  # label of pixels without a class
-IGNORE = 'ignore'  # stands for it among names of classes
+IGNORE = 'ignore'  # stands for IGNORE_INDEX among names of classes
 BLACK, WHITE = 0x000000, 0xFFFFFF
 MANY = 8  # with more unassigned codes than this, masks look antialiased or JPEG-compressed
 NEAR = 32  # of 255, in each channel: a code this close to an assigned one is the same, compressed

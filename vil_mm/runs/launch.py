@@ -74,7 +74,7 @@ def prepare_training(
         check_checkpoint(cfg.load_from)
     check_pretrained(cfg.model)
     if cfg.get('resume') and 'runner_type' not in cfg:  # a strategy's parameters may be pieces
-        _require_weights(cfg, prefix='')
+        _require_weights(cfg)
     check_samples(cfg, 'train', 'val')
 
 
@@ -131,7 +131,7 @@ def prepare_testing(
     cfg.load_from = checkpoint
     cfg.resume = False
     cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
-    _require_weights(cfg, prefix='')
+    _require_weights(cfg)
     use_protocol(cfg, protocol, tta=tta)
     if tiled:
         use_tiles(cfg)
@@ -157,7 +157,7 @@ def _scale_learning_rate(cfg: Config) -> None:
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get('accumulative_counts', 1)
 
 
-def _require_weights(cfg: Config, prefix: str) -> None:
-    """Replace any ``RequireWeightsHook`` with one for this prefix."""
+def _require_weights(cfg: Config) -> None:
+    """Replace any ``RequireWeightsHook`` with one for a whole model."""
     hooks = [hook for hook in cfg.get('custom_hooks', []) if hook['type'] != 'RequireWeightsHook']
-    cfg.custom_hooks = [*hooks, {'type': 'RequireWeightsHook', 'prefix': prefix}]
+    cfg.custom_hooks = [*hooks, {'type': 'RequireWeightsHook', 'prefix': ''}]
