@@ -72,7 +72,7 @@ def test_a_run_that_diverges_stops(run_here, tiny_config, capsys, amp):
     line = capsys.readouterr().err.splitlines()[-1]
     assert 'training stopped at iteration 3: losses were not finite, 3 in a row, 3 in all' in line
     work = tiny_config.parent / 'work'
-    assert Path((work / 'last_checkpoint').read_text()) == work / 'iter_3.pth'
+    assert (work / 'last_checkpoint').read_text() == 'iter_3.pth'
     state = torch.load(work / 'iter_3.pth', weights_only=False)
     assert state['optimizer']['skips'] == (2, 2)
     (scalars,) = work.glob('*/vis_data/scalars.json')

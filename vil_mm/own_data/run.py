@@ -90,10 +90,9 @@ def prepare_to_train(config: Path) -> Config | None:
         OSError, ValueError: As ``prepare_training``.
     """
     cfg = read_config(str(config))
-    resume = Path(cfg.work_dir, 'last_checkpoint').is_file()
-    if describe_finished(cfg, resume=resume):
+    if describe_finished(cfg, resume=True):
         return None
-    prepare_training(cfg, resume=resume)
+    prepare_training(cfg, resume=True)
     prepare_processes(cfg)
     return cfg
 
