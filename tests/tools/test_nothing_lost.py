@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -146,3 +148,71 @@ def test_copied_work_dir_resumes_from_its_own_files(trained, copied, run_here, c
     assert len(list(copied.glob('iter_*.pth'))) == 2, 'max_keep_ckpts'
     assert len(list(copied.glob('best_*.pth'))) == 1
     assert {path: path.stat().st_mtime_ns for path in trained.work_dir.rglob('*')} == before
+
+
+STALLED = """
+import os, pathlib, time
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module()
+class StallHook(Hook):
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter == 3 and 'STALL' in os.environ:
+            rank = os.environ.get('RANK', '0')
+            pathlib.Path(f'pid{rank}').write_text(str(os.getpid()))
+            while not pathlib.Path('go_on').exists():
+                time.sleep(0.05)
+"""
+
+
+def start_stalled(folder: Path, write_tiny_config, *args: str, count: int = 1) -> subprocess.Popen:
+    """A run that waits in its fourth iteration until there is a file ``go_on``."""
+    write_tiny_config(folder)
+    text = KILLED.replace('killing', 'stalling')
+    (folder / 'run.py').write_text(
+        text + "custom_hooks = _base_.custom_hooks + [dict(type='StallHook')]\n"
+        'train_dataloader = dict(num_workers=1)\n'
+        'train_cfg = dict(max_iters=6)\n'
+        'default_hooks = dict(checkpoint=dict(interval=3))\n'
+    )
+    (folder / 'stalling.py').write_text(STALLED)
+    path = os.pathsep.join((str(ROOT), str(folder)))
+    env = os.environ | {'OMP_NUM_THREADS': '1', 'PYTHONPATH': path, 'STALL': '1'}
+    env['PYTHON'] = sys.executable
+    command = [sys.executable, str(TOOL), 'run.py', '--no-validate', *args]
+    if count > 1:
+        command = [str(ROOT / 'tools' / 'dist_train.sh'), 'run.py', str(count), '--no-validate']
+        command += ['--cfg-options', 'env_cfg.dist_cfg.backend=gloo']
+    with (folder / 'log').open('w') as log:
+        job = subprocess.Popen(
+            command, cwd=folder, env=env, stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + 200
+    pids = [folder / f'pid{rank}' for rank in range(count)]
+    while not all(pid.exists() and pid.read_text() for pid in pids):
+        assert job.poll() is None and time.monotonic() < deadline, (folder / 'log').read_text()
+        time.sleep(0.1)
+    return job
+
+
+def test_second_run_in_a_work_dir_is_refused(tmp_path, write_tiny_config, run_here, capfd):
+    job = start_stalled(tmp_path, write_tiny_config)
+    lock = tmp_path / 'work' / '.lock'
+    try:
+        assert lock.read_text() == f'{socket.gethostname()} {job.pid}\n'
+        for options in ([], ['--resume']):
+            with pytest.raises(SystemExit) as stop:
+                run_here('train.py', tmp_path / 'tiny.py', *options)
+            err = capfd.readouterr().err
+            assert stop.value.code == 2 and len(err.splitlines()) == 1
+            assert f'in use by another run (host {socket.gethostname()}, process {job.pid})' in err
+    finally:
+        os.kill(job.pid, signal.SIGKILL)  # its data loader lives on for seconds
+        job.wait()
+    assert lock.exists(), 'stale'
+    (tmp_path / 'work' / '.unfinished-1-iter_9.pth').write_text('half')
+    options = ['--resume', '--no-validate', '--cfg-options', 'train_cfg.max_iters=5']
+    run_here('train.py', tmp_path / 'tiny.py', *options)
+    assert (tmp_path / 'work' / 'iter_5.pth').is_file()
+    assert not lock.exists() and not list((tmp_path / 'work').glob('.unfinished*'))
