@@ -216,3 +216,151 @@ def test_second_run_in_a_work_dir_is_refused(tmp_path, write_tiny_config, run_he
     run_here('train.py', tmp_path / 'tiny.py', *options)
     assert (tmp_path / 'work' / 'iter_5.pth').is_file()
     assert not lock.exists() and not list((tmp_path / 'work').glob('.unfinished*'))
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory, write_tiny_config) -> Path:
+    """The last checkpoint of a run that no signal stopped."""
+    folder = tmp_path_factory.mktemp('whole')
+    (folder / 'go_on').touch()
+    job = start_stalled(folder, write_tiny_config)
+    assert job.wait(timeout=200) == 0, (folder / 'log').read_text()
+    return folder / 'work' / 'iter_6.pth'
+
+
+def let_go(folder: Path, job: subprocess.Popen) -> list[str]:
+    """Wait for the end of a run that got a signal; returns what it printed, without blank lines."""
+    (folder / 'go_on').touch()
+    job.wait(timeout=120)
+    lines = (folder / 'log').read_text().splitlines()
+    assert not [line for line in lines if 'Traceback' in line], '\n'.join(lines)
+    return [line for line in lines if line]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('number', 'status'), [('SIGTERM', 75), ('SIGUSR1', 75), ('SIGINT', 130)])
+def test_signal_saves_and_ends_the_run(tmp_path, write_tiny_config, whole, number, status):
+    """The signal goes to the workers of the data loader as well, as a terminal's does."""
+    job = start_stalled(tmp_path, write_tiny_config)
+    os.killpg(job.pid, getattr(signal, number))
+    time.sleep(1)
+    assert job.poll() is None, 'it finishes its iteration'
+    lines = let_go(tmp_path, job)
+    assert job.returncode == status, lines[-20:]
+    stopped = f'train.py: stopped by {number} at iteration 4: {tmp_path}/work/iter_4.pth is saved'
+    assert lines[-1].startswith(stopped)
+    assert (tmp_path / 'work' / 'last_checkpoint').read_text() == 'iter_4.pth'
+    assert not (tmp_path / 'work' / '.lock').exists()
+    done = start(tmp_path, 'run.py', '--no-validate', '--resume')
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert same(tmp_path / 'work' / 'iter_6.pth', whole)
+
+
+@pytest.mark.slow
+def test_second_interrupt_stops_at_once(tmp_path, write_tiny_config):
+    job = start_stalled(tmp_path, write_tiny_config)
+    os.killpg(job.pid, signal.SIGINT)
+    time.sleep(1)
+    assert job.poll() is None
+    os.killpg(job.pid, signal.SIGINT)
+    assert job.wait(timeout=30) == 130
+    assert 'Traceback' not in (tmp_path / 'log').read_text()
+    assert (tmp_path / 'work' / 'last_checkpoint').read_text() == 'iter_3.pth'
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(('number', 'status'), [('SIGTERM', 75), ('SIGUSR1', 75), ('SIGINT', 130)])
+def test_two_processes_stop_together(tmp_path, write_tiny_config, number, status):
+    """The launcher gets the signal and passes it on; one status comes back."""
+    job = start_stalled(tmp_path, write_tiny_config, count=2)
+    job.send_signal(getattr(signal, number))
+    time.sleep(1)
+    lines = let_go(tmp_path, job)
+    assert job.returncode == status, lines[-20:]
+    assert sum(f'stopped by {number} at iteration 4' in line for line in lines) == 1
+    assert (tmp_path / 'work' / 'last_checkpoint').read_text() == 'iter_4.pth'
+
+
+@pytest.mark.slow
+def test_signal_to_one_of_two_processes(tmp_path, write_tiny_config):
+    job = start_stalled(tmp_path, write_tiny_config, count=2)
+    os.kill(int((tmp_path / 'pid1').read_text()), signal.SIGUSR1)
+    lines = let_go(tmp_path, job)
+    assert job.returncode == 75, lines[-20:]
+    assert (tmp_path / 'work' / 'last_checkpoint').read_text() == 'iter_4.pth'
+
+
+SIGNALLED = """
+import os, signal
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+
+@HOOKS.register_module(force=True)
+class SignalHook(Hook):
+    def __init__(self, moment, iteration):
+        self.moment, self.iteration = moment, iteration
+
+    def _signal(self, runner, moment):
+        if moment == self.moment and runner.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        self._signal(runner, 'train')
+
+    def before_val_iter(self, runner, batch_idx, data_batch=None):
+        self._signal(runner, 'val')
+"""
+EPOCHS = """
+train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=3)
+train_dataloader = dict(sampler=dict(_delete_=True, type='DefaultSampler', shuffle=True),
+    dataset=dict(pipeline=_base_.train_pipeline[1:]))
+default_hooks = dict(checkpoint=dict(by_epoch=True, interval=1, save_best=None))
+val_cfg = val_dataloader = val_evaluator = None
+log_processor = dict(by_epoch=True)
+"""
+
+
+def write_signalled(config: Path, moment: str, iteration: int, more: str = '') -> Path:
+    (config.parent / 'signalled.py').write_text(SIGNALLED)
+    hook = f"dict(type='SignalHook', moment='{moment}', iteration={iteration})"
+    text = KILLED.replace('killing', 'signalled')
+    text += f'custom_hooks = _base_.custom_hooks + [{hook}]\n{more}\n'
+    run = config.with_name('run.py')
+    run.write_text(text)
+    return run
+
+
+@pytest.mark.parametrize(
+    ('moment', 'iteration', 'more', 'last'),
+    [
+        ('val', 2, '', 'iter_2.pth'),
+        ('val', 2, 'default_hooks = dict(checkpoint=dict(interval=10))', 'iter_2.pth'),
+        ('train', 1, 'optim_wrapper = dict(accumulative_counts=3)', 'iter_3.pth'),
+        ('train', 5, EPOCHS, 'iter_6.pth'),
+        ('train', 7, EPOCHS, 'epoch_2.pth'),
+    ],
+    ids=['saved before', 'saved after', 'accumulation', 'epoch', 'end of epoch'],
+)
+def test_moments(tiny_config, run_here, monkeypatch, capfd, moment, iteration, more, last):
+    monkeypatch.syspath_prepend(tiny_config.parent)
+    handler = signal.getsignal(signal.SIGTERM)
+    config = write_signalled(tiny_config, moment, iteration, more)
+    with pytest.raises(SystemExit) as stop:
+        run_here('train.py', config)
+    assert stop.value.code == 75
+    work = tiny_config.parent / 'work'
+    assert (work / 'last_checkpoint').read_text() == last
+    assert f'{work}/{last} is saved' in capfd.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == handler
+    meta = torch.load(work / last, weights_only=False)['meta']
+    if 'max_epochs' in more:
+        assert (meta['epoch'], meta['iter']) == ((1, 4) if iteration == 5 else (2, 8))
+    else:
+        assert meta['iter'] == int(last[5])
+
+
+def test_last_iteration_ends_by_itself(tiny_config, run_here, monkeypatch, capfd):
+    monkeypatch.syspath_prepend(tiny_config.parent)
+    run_here('train.py', write_signalled(tiny_config, 'train', 3))
+    assert 'stopped by' not in capfd.readouterr().err
+    assert list((tiny_config.parent / 'work').glob('best_*.pth')), 'validation follows'

@@ -11,6 +11,7 @@ from vil_mm.engine.optim import (
     FiniteLossAmpOptimWrapper,
     FiniteLossOptimWrapper,
 )
+from vil_mm.engine.stop_hook import ShieldedWorker, StopOnSignalHook, TrainingStopped
 from vil_mm.engine.storage import DurableLocalBackend
 from vil_mm.engine.visualization_hook import ClsVisualizationHook, PictureHook
 from vil_mm.engine.visualizer import SegPanelVisualizer
@@ -30,5 +31,8 @@ __all__ = [
     'SafeCheckpointHook',
     'SeedIterationHook',
     'SegPanelVisualizer',
+    'ShieldedWorker',
+    'StopOnSignalHook',
     'ThroughputLogProcessor',
+    'TrainingStopped',
 ]
