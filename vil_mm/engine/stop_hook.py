@@ -92,8 +92,7 @@ class StopOnSignalHook(Hook):
         self._former = {}
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None):
-        ends_update = getattr(runner.optim_wrapper, 'should_update', lambda: True)()
-        if not self._former or not ends_update or self.is_last_train_iter(runner):
+        if not self._former or not _ends_update(runner) or self.is_last_train_iter(runner):
             return  # after the last iteration there is little left to do
         if _counts_epochs(runner) and self.end_of_epoch(runner.train_dataloader, batch_idx):
             return  # after_train_epoch follows
@@ -110,11 +109,14 @@ class StopOnSignalHook(Hook):
         """Only one process can decide alone; others may have less to validate."""
         if not self._former or not self._received or is_distributed() or _is_end(runner):
             return
-        if _is_saved(_find_checkpoint_hook(runner), runner.epoch, runner.iter):
+        if _ends_update(runner) and _is_saved(
+            _find_checkpoint_hook(runner), runner.epoch, runner.iter
+        ):
             self._stop(runner, runner.iter)
 
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        if self._former and not _is_end(runner) and self._is_asked():
+        may_stop = self._former and not _is_end(runner) and _ends_update(runner)
+        if may_stop and self._is_asked():
             self._stop(runner, runner.iter)
 
     def _is_asked(self) -> bool:
@@ -130,7 +132,7 @@ class StopOnSignalHook(Hook):
     ) -> None:
         hook = _find_checkpoint_hook(runner)
         epoch = runner.epoch if epoch is None else epoch
-        if hook is not None and not _is_saved(hook, epoch, step):
+        if hook is not None and (is_mid_epoch or not _is_saved(hook, epoch, step)):
             _save(hook, runner, epoch, step, is_mid_epoch=is_mid_epoch)
         barrier()  # the first process has written
         name = signal.Signals(self._received).name
@@ -170,6 +172,11 @@ class ShieldedWorker:
     def _end(self, number: int, frame: FrameType | None) -> None:
         if self.is_over.is_set():
             os._exit(0)
+
+
+def _ends_update(runner: Runner) -> bool:
+    """Whether no gradients are accumulated that a checkpoint would lose."""
+    return getattr(runner.optim_wrapper, 'should_update', lambda: True)()
 
 
 def _counts_epochs(runner: Runner) -> bool:
