@@ -12,19 +12,21 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
+from vil_mm.engine.finite_checkpoints import OnlyFinite
 from vil_mm.files import atomic_write
 
 POINTER = 'last_checkpoint'  # a file in the work dir
 
 
 @HOOKS.register_module()
-class SafeCheckpointHook(CheckpointHook):
+class SafeCheckpointHook(OnlyFinite, CheckpointHook):
     """mmengine's ``CheckpointHook``, with the same options and file names, that loses nothing.
 
     Files are deleted only after their successors are on the disk, best checkpoints included. The
     file ``last_checkpoint`` is replaced, never truncated, and names a file without its folder, so
-    that a work dir can be moved or copied. The runners of vil_mm use this hook wherever a config
-    has mmengine's.
+    that a work dir can be moved or copied. Nothing is saved that is not finite, see
+    :class:`~vil_mm.engine.finite_checkpoints.OnlyFinite`. The runners of vil_mm use this hook
+    wherever a config has mmengine's.
     """
 
     def before_train(self, runner: Runner) -> None:

@@ -19,9 +19,8 @@ class OnlyFinite:
 
     It refuses, with one warning, to save weights or an optimizer state that are not finite, and to
     save while updates are being skipped; best checkpoints included. In runs counted in iterations,
-    a checkpoint that is due after a skipped update is saved after the next good one. Where it
-    cannot wait (the last iteration, the end of an epoch, best checkpoints), one skipped update is
-    accepted, two in a row are not.
+    a checkpoint that is due then is saved after the next good update. At the end of the run or of
+    an epoch, where it could not wait, one skipped update is accepted, two in a row are not.
     """
 
     _waits = False  # a checkpoint is due as soon as an update is not skipped
@@ -37,26 +36,28 @@ class OnlyFinite:
             self._save_checkpoint(runner)
 
     def _save_checkpoint(self, runner: Runner) -> None:
-        waits = not self.by_epoch and not self.is_last_train_iter(runner)
+        at = runner.iter + 1
+        waits = not self._is_end(runner, at)
         reason = _refusal(runner, accepted_skips=0 if waits else 1)
         if reason is None:
             self._waits = False
             super()._save_checkpoint(runner)
         elif not self._waits:  # one line until it is saved
             self._waits = waits
-            later = ', but after the next update that is finite' if waits else ''
-            runner.logger.warning(
-                f'no checkpoint is saved at iteration {runner.iter + 1}{later}: {reason}'
-            )
+            later = ', but after the next good update' if waits else ''
+            runner.logger.warning(f'no checkpoint is saved at iteration {at}{later}: {reason}')
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        reason = _refusal(runner, accepted_skips=1) if self.save_best else None
+        at = runner.iter
+        accepted = 1 if self._is_end(runner, at) else 0
+        reason = _refusal(runner, accepted) if self.save_best else None
         if reason is None:
             super()._save_best_checkpoint(runner, metrics)
         else:
-            runner.logger.warning(
-                f'no best checkpoint is saved at iteration {runner.iter}: {reason}'
-            )
+            runner.logger.warning(f'no best checkpoint is saved at iteration {at}: {reason}')
+
+    def _is_end(self, runner: Runner, iteration: int) -> bool:
+        return self.by_epoch or iteration >= runner.max_iters
 
 
 def _refusal(runner: Runner, accepted_skips: int) -> str | None:
