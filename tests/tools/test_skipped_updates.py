@@ -101,8 +101,7 @@ def test_weights_that_are_not_finite_are_not_saved(run_here, config):
     for name in names(work):
         assert_finite(work / name)
     (log,) = work.glob('*/*.log')
-    assert 'no checkpoint is saved at iteration 4' in log.read_text()
-    assert 'the weights are not finite' in log.read_text()
+    assert log.read_text().count('iter_4.pth is not saved: the weights are not finite') == 1
 
 
 @pytest.mark.parametrize(('iterations', 'saved'), [([5], True), ([4, 5], False)])

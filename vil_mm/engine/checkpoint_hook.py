@@ -45,6 +45,8 @@ class SafeCheckpointHook(OnlyFinite, CheckpointHook):
             super()._save_best_checkpoint(runner, metrics)
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
+        if self._refuses(runner, step):
+            return
         with self._deleting_last():
             if self.max_keep_ckpts > 0:
                 self._drop_outdated(runner, step)

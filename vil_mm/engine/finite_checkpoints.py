@@ -38,7 +38,7 @@ class OnlyFinite:
     def _save_checkpoint(self, runner: Runner) -> None:
         at = runner.iter + 1
         waits = not self._is_end(runner, at)
-        reason = _refusal(runner, accepted_skips=0 if waits else 1)
+        reason = _skipping(runner, accepted=0 if waits else 1)
         if reason is None:
             self._waits = False
             super()._save_checkpoint(runner)
@@ -50,21 +50,34 @@ class OnlyFinite:
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         at = runner.iter
         accepted = 1 if self._is_end(runner, at) else 0
-        reason = _refusal(runner, accepted) if self.save_best else None
+        reason = (_skipping(runner, accepted) or _not_finite(runner)) if self.save_best else None
         if reason is None:
             super()._save_best_checkpoint(runner, metrics)
         else:
             runner.logger.warning(f'no best checkpoint is saved at iteration {at}: {reason}')
 
+    def _refuses(self, runner: Runner, step: int) -> bool:
+        """Whether there are numbers that are not finite; for those who write files to ask."""
+        reason = _not_finite(runner)
+        if reason:
+            name = self.filename_tmpl.format(step)
+            runner.logger.warning(f'{name} is not saved: {reason}')
+        return reason is not None
+
     def _is_end(self, runner: Runner, iteration: int) -> bool:
         return self.by_epoch or iteration >= runner.max_iters
 
 
-def _refusal(runner: Runner, accepted_skips: int) -> str | None:
-    """Why no checkpoint should be saved, the same in all processes; None if one should."""
+def _skipping(runner: Runner, accepted: int) -> str | None:
+    """More updates in a row than accepted were skipped, in words; None if not."""
     skips = _recent_skips(runner)
-    if skips > accepted_skips:
-        return f'the last {skips} updates were skipped' if skips > 1 else 'an update was skipped'
+    if skips <= accepted:
+        return None
+    return f'the last {skips} updates were skipped' if skips > 1 else 'an update was skipped'
+
+
+def _not_finite(runner: Runner) -> str | None:
+    """Name what is not finite, the same in all processes."""
     if not _are_finite(_weights(runner)):
         return 'the weights are not finite'
     if not _are_finite(_states(runner)):
