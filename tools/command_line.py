@@ -142,8 +142,12 @@ def main(
 ) -> None:
     """Parse the command line and run a tool; see :func:`one_line_errors`."""
     args = parser.parse_args()
-    with one_line_errors(*expected):
-        run(args)
+    try:
+        with one_line_errors(*expected):
+            run(args)
+    except KeyboardInterrupt:  # Ctrl-C; the status is that of shells
+        print(f'{Path(sys.argv[0]).name}: interrupted', file=sys.stderr)
+        raise SystemExit(130) from None
 
 
 @contextmanager

@@ -36,6 +36,6 @@ fi
 if ((gpus > 1)); then # what torchrun and mmengine set then, without their notices
     export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} MKL_NUM_THREADS=${MKL_NUM_THREADS:-1}
 fi
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$here/start_processes.py" \
     "${meeting[@]}" --nproc_per_node="$gpus" \
     "$here/train.py" "$config" --launcher pytorch "$@"

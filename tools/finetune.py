@@ -101,6 +101,7 @@ def run(args: argparse.Namespace) -> None:
     from vil_mm.own_data.run import evaluate, prepare_to_train
     from vil_mm.progress import show_progress
     from vil_mm.runs.build import build_runner
+    from vil_mm.runs.work_dir import hold_work_dir
 
     options = FinetuneOptions(
         images=args.images,
@@ -123,7 +124,8 @@ def run(args: argparse.Namespace) -> None:
             return
         cfg = prepare_to_train(config)
     if cfg is not None:
-        build_runner(cfg).train()
+        with hold_work_dir(cfg):
+            build_runner(cfg).train()
     result = evaluate(config)
     print('', *result.lines(), sep='\n')
     files = f'{quote(str(config))} {quote(str(result.checkpoint))}'

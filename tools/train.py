@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 
 from command_line import Parser, main, one_line_errors, read_config, run_parser
 
@@ -39,22 +40,26 @@ def run(args: argparse.Namespace) -> None:
     from vil_mm.runs.finished import describe_finished
     from vil_mm.runs.launch import prepare_training
     from vil_mm.runs.screen import is_first_process
+    from vil_mm.runs.work_dir import hold_work_dir, refuse_work_dir_in_use
 
-    with one_line_errors(OSError, ValueError):
-        cfg = read_config(args)
-        if nothing_left := describe_finished(cfg, resume=args.resume):
-            if is_first_process(cfg):
-                print(nothing_left)
-            return
-        prepare_training(
-            cfg,
-            resume=args.resume,
-            amp=args.amp,
-            auto_scale_lr=args.auto_scale_lr,
-            validate=not args.no_validate,
-        )
-        prepare_processes(cfg)
-    build_runner(cfg).train()
+    with ExitStack() as stack:
+        with one_line_errors(OSError, ValueError):
+            cfg = read_config(args)
+            refuse_work_dir_in_use(cfg)
+            if nothing_left := describe_finished(cfg, resume=args.resume):
+                if is_first_process(cfg):
+                    print(nothing_left)
+                return
+            prepare_training(
+                cfg,
+                resume=args.resume,
+                amp=args.amp,
+                auto_scale_lr=args.auto_scale_lr,
+                validate=not args.no_validate,
+            )
+            prepare_processes(cfg)
+            stack.enter_context(hold_work_dir(cfg))
+        build_runner(cfg).train()
 
 
 if __name__ == '__main__':

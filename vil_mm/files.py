@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+UNFINISHED = '.unfinished-'  # first part of the names of temporary files
+
 
 def require(kind: str, path: str | Path) -> Path:
     """Fail unless a file or folder exists; returns its path.
@@ -25,19 +27,38 @@ def require(kind: str, path: str | Path) -> Path:
 
 
 @contextmanager
-def atomic_write(target: Path) -> Iterator[Path]:
+def atomic_write(target: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield a temporary file that replaces ``target`` at the end.
 
     It is in the target's folder, which is created, and has the same suffix, since some writers
-    choose the format by it. On an error it is removed and the target stays as it was.
+    choose the format by it. On an error it is removed and the target stays as it was. A killed
+    process leaves it behind; its name begins with ``UNFINISHED``.
+
+    Args:
+        target: The file to write.
+        durable: Wait until the disk has the content before the file takes its name, and the name
+            before returning: neither a crash of the machine nor a kill leaves half a file.
 
     Raises:
         OSError: The folder or the file cannot be created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f'.unfinished-{os.getpid()}-{target.name}')
+    unfinished = target.with_name(f'{UNFINISHED}{os.getpid()}-{target.name}')
     try:
         yield unfinished
+        if durable:
+            _sync(unfinished)
         unfinished.replace(target)
+        if durable:
+            _sync(target.parent)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until the disk has a file's content, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

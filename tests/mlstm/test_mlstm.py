@@ -10,6 +10,7 @@ from torch import Tensor
 from vil_mm.mlstm import empty_state, mlstm, mlstm_step
 
 NAMES = ('q', 'k', 'v', 'igate', 'fgate')
+NEAR = {'rtol': 0.0, 'atol': 1e-5}
 
 
 def make_inputs(
@@ -102,6 +103,29 @@ def test_first_forget_gate_and_later_tokens_have_no_influence() -> None:
     assert gradients[4][:, 0].abs().max() < 1e-12
     assert all(g[:, 4:].abs().max() == 0 for g in gradients)
     assert gradients[2][:, :4].abs().min() > 0
+
+
+def at_the_floor(b: float, dtype: torch.dtype, length: int = 3) -> list[Tensor]:
+    """Inputs of ``DH = 16`` whose normaliser is max(|b|, 1), exactly, at every token."""
+    q, k = torch.zeros(2, 1, length, 1, 16, dtype=dtype)
+    q[..., 0], k[..., 0] = b, 4.0
+    v = torch.arange(1.0, 17.0, dtype=dtype).expand_as(q)
+    igate = torch.full((1, length, 1), -1000.0, dtype=dtype)
+    igate[:, 0] = 0.0  # only the first token is read; a forget gate of 200 is exactly 1
+    gates = igate, torch.full_like(igate, 200.0)
+    return [x.clone().requires_grad_() for x in (q, k, v, *gates)]
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize('backend', ['parallel', 'recurrent', 'chunkwise'])
+def test_a_normaliser_exactly_at_its_floor(backend: str, dtype: torch.dtype) -> None:
+    """h = b v / max(|b|, 1): by b it is v below the floor, 0 above it and v / 2 at equality."""
+    for b, expected in ((0.5, 2.0), (1.0, 1.0), (-1.0, 1.0), (1.0 + 1e-6, 0.0), (1.0 - 1e-6, 2.0)):
+        inputs = at_the_floor(b, dtype)
+        h = mlstm(*inputs, backend=backend, chunk_size=2)
+        dq, dk, *_ = torch.autograd.grad(h[..., 1].sum(), inputs)
+        torch.testing.assert_close(dq[0, :, 0, 0], dq.new_full((3,), expected), **NEAR)
+        torch.testing.assert_close(dk[0, 0, 0, 0], dk.new_tensor(3 * expected * b / 4), **NEAR)
 
 
 @pytest.mark.parametrize('backend', ['parallel', 'chunkwise'])

@@ -16,7 +16,7 @@ from vil_mm.checkpoints.conversion import TARGETS
 from vil_mm.zoo import CONFIG_DIR
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ('command_line.py', 'option_values.py')
+SHARED = ('command_line.py', 'option_values.py', 'start_processes.py')
 TOOLS = sorted(x.name for x in (ROOT / 'tools').glob('*.py') if x.name not in SHARED)
 CONFIG = CONFIG_DIR / 'upernet_vil_t_drawn.py'
 OLD, NEW = 'configs/vil_t_in1k_eval.py', CONFIG_DIR / 'imagenet' / 'vil_t_in1k_eval.py'
@@ -272,3 +272,30 @@ def test_the_backbone_of_a_segmentor_in_the_authors_names(
     ours = torch.load('ours.pth', weights_only=True)['state_dict']
     assert {f'backbone.{key}' for key in ours} == {key for key in whole if 'backbone.' in key}
     assert all(torch.equal(ours[key], whole[f'backbone.{key}']) for key in ours)
+
+
+@pytest.mark.parametrize('status', [0, 1, 75])
+def test_slurm_job_returns_to_the_queue_after_a_signal(light, tmp_path, status) -> None:
+    """With stand-ins for Slurm's programs, which write down their arguments."""
+    slurm = '#!/bin/sh\necho "$(basename "$0") $*" >> "$CALLS"\n'
+    bodies = {
+        'srun': f'exit {status}\n',
+        'sbatch': 'for last; do :; done\nexport SLURM_JOB_ID=7 SLURM_RESTART_COUNT=$RESTARTS\n'
+        'exec bash -c "${last#--wrap=}"\n',
+        'scontrol': '',
+    }
+    for name, body in bodies.items():
+        (tmp_path / name).write_text(slurm + body)
+        (tmp_path / name).chmod(0o755)
+    calls = tmp_path / 'calls'
+    environment = {**os.environ, 'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'CALLS': str(calls)}
+    environment |= {'PYTHON': sys.executable, 'BATCH': '1', 'RESTARTS': str(int(status == 75))}
+    script = ROOT / 'tools' / 'slurm_train.sh'
+    command = ['bash', script, 'gpus', 'my job', CONFIG, '--work-dir', 'a b']
+    done = subprocess.run(list(map(str, command)), env=environment, cwd=tmp_path)
+    submitted, run, *requeued = calls.read_text().splitlines()
+    assert done.returncode == status
+    assert submitted.startswith('sbatch --requeue') and '--signal=USR1@120' in submitted
+    resumed = ' --resume' if status == 75 else ''
+    assert run.startswith('srun') and run.endswith(f'--launcher slurm --work-dir a b{resumed}')
+    assert requeued == (['scontrol requeue 7'] if status == 75 else [])

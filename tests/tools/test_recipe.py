@@ -70,11 +70,15 @@ def test_a_run_that_diverges_stops(run_here, tiny_config, capsys, amp):
         run_here('train.py', tiny_config, '--no-validate', *amp, '--cfg-options', *options)
     assert error.value.code == 1
     line = capsys.readouterr().err.splitlines()[-1]
-    assert 'training stopped at iteration 3: losses were not finite, 3 in a row, 3 in all' in line
+    assert 'training stopped at iteration 3: losses or gradients were not finite, ' in line
+    assert 'not finite, 3 in a row, 3 in all; the last time the loss is not finite, it is' in line
     work = tiny_config.parent / 'work'
-    assert Path((work / 'last_checkpoint').read_text()) == work / 'iter_3.pth'
-    state = torch.load(work / 'iter_3.pth', weights_only=False)
-    assert state['optimizer']['skips'] == (2, 2)
+    assert f'The last checkpoint, {work / "iter_1.pth"}, has finite weights: continue from' in line
+    assert (work / 'last_checkpoint').read_text() == 'iter_1.pth'
+    assert [path.name for path in work.glob('*.pth')] == ['iter_1.pth']
+    state = torch.load(work / 'iter_1.pth', weights_only=False)
+    assert state['optimizer']['skips'] == (0, 0)
+    assert all(x.isfinite().all() for x in state['state_dict'].values())
     (scalars,) = work.glob('*/vis_data/scalars.json')
     logged = [json.loads(row) for row in scalars.read_text().splitlines()]
     assert [row.get('skipped') for row in logged] == [None, 1, 2]

@@ -68,7 +68,7 @@ def test_training_leaves_weights_curve_and_config(trained, checkpoint):
     state = torch.load(checkpoint, weights_only=False)
     assert state['meta']['iter'] == 4
     assert any(key.startswith('backbone.blocks.3.') for key in state['state_dict'])
-    assert (trained.work_dir / 'last_checkpoint').read_text() == str(checkpoint)
+    assert (trained.work_dir / 'last_checkpoint').read_text() == checkpoint.name
     assert (trained.work_dir / 'tiny.py').is_file()
     assert len(list(trained.work_dir.glob('best_mIoU_iter_*.pth'))) == 1
     (scalars,) = trained.work_dir.glob('*/vis_data/scalars.json')

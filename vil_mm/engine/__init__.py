@@ -1,5 +1,6 @@
 """Registered parts of training: optimizer wrappers, hooks, visualizers, log processors."""
 
+from vil_mm.engine.checkpoint_hook import SafeCheckpointHook
 from vil_mm.engine.compile_hook import CompileBackboneHook
 from vil_mm.engine.float_outputs_hook import FloatOutputsHook
 from vil_mm.engine.hooks import BatchSizeHook, RequireWeightsHook, SeedIterationHook
@@ -10,6 +11,8 @@ from vil_mm.engine.optim import (
     FiniteLossAmpOptimWrapper,
     FiniteLossOptimWrapper,
 )
+from vil_mm.engine.stop_hook import ShieldedWorker, StopOnSignalHook, TrainingStopped
+from vil_mm.engine.storage import DurableLocalBackend
 from vil_mm.engine.visualization_hook import ClsVisualizationHook, PictureHook
 from vil_mm.engine.visualizer import SegPanelVisualizer
 
@@ -18,13 +21,18 @@ __all__ = [
     'BatchSizeHook',
     'ClsVisualizationHook',
     'CompileBackboneHook',
+    'DurableLocalBackend',
     'FiniteLossAmpOptimWrapper',
     'FiniteLossOptimWrapper',
     'FloatOutputsHook',
     'LayerDecayOptimWrapperConstructor',
     'PictureHook',
     'RequireWeightsHook',
+    'SafeCheckpointHook',
     'SeedIterationHook',
     'SegPanelVisualizer',
+    'ShieldedWorker',
+    'StopOnSignalHook',
     'ThroughputLogProcessor',
+    'TrainingStopped',
 ]

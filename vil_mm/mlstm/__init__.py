@@ -42,6 +42,9 @@ def mlstm(
 
     (Beck et al., "xLSTM", 2024, appendix A; Alkin et al., "Vision-LSTM", 2024.)
 
+    Where the two arguments of max are equal, each receives half of the gradient, in all backends
+    (the rule of ``torch.maximum``); the derivative of ``|x|`` at 0 is 0.
+
     Args:
         q, k, v: ``(B, S, NH, DH)``, any strides, any floating dtype; ``k`` unscaled. Or
             ``(B, S1, S2, NH, DH)``: two sequence axes read in row-major order, so that a scan of a

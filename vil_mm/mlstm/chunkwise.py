@@ -35,7 +35,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vil_mm.mlstm.numerics import bounded_exp_, cummax, cumsum, full_precision, normalizer
+from vil_mm.mlstm.numerics import (
+    bounded_exp_,
+    cummax,
+    cumsum,
+    full_precision,
+    normalizer,
+    normalizer_derivative,
+)
 
 CPU_SPLIT_LENGTH = 1024  # tokens from which on a CPU computes head by head
 
@@ -157,7 +164,7 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
 
     # 2. h = u / N with N = |b| + eps wherever |b| is above the floor exp(-m)
     dN = -dh_h / N
-    db = torch.where(b.abs() + eps >= N, b.sign() * dN, 0.0)
+    db = normalizer_derivative(b, gates.m) * dN
     du = torch.cat([dh / N.unsqueeze(-1), db.unsqueeze(-1)], dim=-1)
 
     # 3. what the later chunks ask of each chunk's outgoing state

@@ -41,11 +41,24 @@ def bounded_exp_(x: Tensor) -> Tensor:
 
 
 def normalizer(b: Tensor, m: Tensor, eps: float) -> Tensor:
-    """``max(|b|, exp(-m)) + eps``, shape of ``b``.
+    """``max(|b|, exp(-m)) + eps``, shape of ``b``."""
+    return torch.maximum(b.abs(), _floor(m)) + eps
 
-    exp(-m) is kept below the dtype's largest number: beyond it h is zero to working precision
-    either way, but an infinite floor would turn its gradient into NaN.
+
+def normalizer_derivative(b: Tensor, m: Tensor) -> Tensor:
+    """Derivative of :func:`normalizer` by ``b`` alone.
+
+    It is sign(b) above the floor and 0 below. At equality it is sign(b) / 2, as autograd of
+    ``torch.maximum`` has it; so the backends agree there too.
+    """
+    return b.sign() * (1 + (b.abs() - _floor(m)).sign()) / 2
+
+
+def _floor(m: Tensor) -> Tensor:
+    """exp(-m), kept below the dtype's largest number.
+
+    Beyond it h is zero to working precision either way, but an infinite floor would turn its
+    gradient into NaN.
     """
     largest_exponent = 0.9 * math.log(torch.finfo(m.dtype).max)
-    floor = m.neg().clamp(max=largest_exponent).exp()
-    return torch.maximum(b.abs(), floor) + eps
+    return m.neg().clamp(max=largest_exponent).exp()

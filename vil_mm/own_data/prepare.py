@@ -113,7 +113,7 @@ def _is_made(options: FinetuneOptions, out: Path) -> bool:
         if before.get(key) != now[key]:
             raise ArgumentError(
                 f'was made with {key} {before.get(key)}, not {now[key]}: choose another folder, '
-                f'or continue with python tools/train.py {out / "config.py"}',
+                f'or continue with python tools/train.py {out / "config.py"} --resume',
                 out=str(out),
             )
     return True

@@ -19,6 +19,7 @@ from vil_mm.runs.distributed import prepare_processes
 from vil_mm.runs.finished import describe_finished
 from vil_mm.runs.launch import prepare_testing, prepare_training
 from vil_mm.runs.reading import read_config
+from vil_mm.runs.work_dir import refuse_work_dir_in_use
 
 POSITION = 'position prior'
 NAMES = {'most frequent class': 'always the most frequent class', POSITION: 'by position alone'}
@@ -90,10 +91,10 @@ def prepare_to_train(config: Path) -> Config | None:
         OSError, ValueError: As ``prepare_training``.
     """
     cfg = read_config(str(config))
-    resume = Path(cfg.work_dir, 'last_checkpoint').is_file()
-    if describe_finished(cfg, resume=resume):
+    refuse_work_dir_in_use(cfg)
+    if describe_finished(cfg, resume=True):
         return None
-    prepare_training(cfg, resume=resume)
+    prepare_training(cfg, resume=True)
     prepare_processes(cfg)
     return cfg
 

@@ -12,6 +12,7 @@ from torch import nn
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import read_state_dict
 from vil_mm.datasets.checks import name_files
+from vil_mm.engine.stop_hook import StopOnSignalHook
 from vil_mm.runs.data import NameFilesHook
 from vil_mm.runs.screen import ShortFlexibleRunner, ShortRunner
 from vil_mm.runs.tasks import find_task, registry_scope
@@ -81,4 +82,5 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     shorter = {Runner: ShortRunner, FlexibleRunner: ShortFlexibleRunner}
     runner = shorter.get(kind, kind).from_cfg(cfg)
     runner.register_hook(NameFilesHook())
+    runner.register_hook(StopOnSignalHook())
     return runner

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from vil_mm.checkpoints.reading import find_meta, read_checkpoint
+from vil_mm.runs.resuming import find_last_checkpoint
 
 
 def describe_finished(cfg: Config, *, resume: bool = False) -> str | None:
@@ -23,9 +23,9 @@ def describe_finished(cfg: Config, *, resume: bool = False) -> str | None:
         None for sharded checkpoints, which some strategies write.
 
     Raises:
-        CheckpointError: The last checkpoint is damaged, or holds more than data.
+        FileNotFoundError, CheckpointError: There are checkpoints, but none can be read.
     """
-    last = find_latest_checkpoint(cfg.work_dir) if resume or cfg.get('resume') else None
+    last, _ = find_last_checkpoint(cfg) if resume or cfg.get('resume') else (None, None)
     if last is None or not Path(last).is_file():
         return None
     train_cfg = cfg.get('train_cfg') or {}

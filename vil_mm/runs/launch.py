@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from mmengine.config import Config
-from mmengine.runner import find_latest_checkpoint
 
 from vil_mm.errors import ArgumentError
 from vil_mm.runs.checks import check_checkpoint, check_data, check_pretrained, check_trains
@@ -14,6 +14,8 @@ from vil_mm.runs.loaders import check_lengths, settle_loaders
 from vil_mm.runs.log_backends import use_log_backends
 from vil_mm.runs.precision import use_mixed_precision
 from vil_mm.runs.protocols import use_protocol
+from vil_mm.runs.resuming import find_last_checkpoint, refuse_to_overwrite
+from vil_mm.runs.screen import is_first_process
 from vil_mm.runs.spelling import check_spelling
 from vil_mm.runs.tasks import find_task
 from vil_mm.runs.validation_checks import check_normalisation, check_save_best
@@ -32,8 +34,8 @@ def prepare_training(
 
     Args:
         cfg: The result of :func:`read_config`.
-        resume: Continue from the last checkpoint in the work dir; if there is none, start as the
-            config says.
+        resume: Continue from the last checkpoint in the work dir, see
+            :func:`find_last_checkpoint`; if there is none, start as the config says.
         amp: Mixed precision: 'float16' with loss scaling (GPUs only), 'bfloat16', or 'auto' for the
             config's own, else float16 on a GPU and bfloat16 on a CPU.
         auto_scale_lr: Multiply the learning rate by the ratio of images per update to the config's
@@ -44,8 +46,9 @@ def prepare_training(
         FileNotFoundError: Data or a checkpoint to start from do not exist.
         DatasetError: The data have errors, see :func:`check_samples`.
         ValueError: The config only evaluates, options contradict each other or the data,
-            mmdetection is missing, a checkpoint is invalid, there is no base batch size, or ``amp``
-            does not support the optimizer wrapper or the device.
+            mmdetection is missing, a checkpoint is invalid, a new run would overwrite checkpoints,
+            there is no base batch size, or ``amp`` does not support the optimizer wrapper or the
+            device.
     """
     check_trains(cfg)
     use_log_backends(cfg)
@@ -65,11 +68,7 @@ def prepare_training(
     check_normalisation(cfg)
     check_save_best(cfg)
     task.check(cfg, 'train', 'val')
-    resume = resume or cfg.get('resume', False)
-    last = find_latest_checkpoint(cfg.work_dir) if resume else None
-    if last:  # otherwise mmengine would resume from the config's load_from
-        cfg.load_from, cfg.resume = last, True
-        cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
+    _resume(cfg, resume=resume or cfg.get('resume', False))
     if cfg.get('load_from') and not _is_sharded(cfg.load_from, cfg):
         check_checkpoint(cfg.load_from)
     check_pretrained(cfg.model)
@@ -142,6 +141,19 @@ def prepare_testing(
     if tta:
         use_tta(cfg)
     check_samples(cfg, 'test')
+
+
+def _resume(cfg: Config, *, resume: bool) -> None:
+    """Name the checkpoint to resume from, if there is one; fail if a new run would overwrite it."""
+    if not resume:
+        refuse_to_overwrite(cfg)
+        return
+    last, note = find_last_checkpoint(cfg)
+    if note and is_first_process(cfg):
+        print(f'warning: {note}', file=sys.stderr)
+    if last:  # otherwise mmengine would resume from the config's load_from
+        cfg.load_from, cfg.resume = last, True
+        cfg.model.backbone.init_cfg = None  # the checkpoint holds every weight
 
 
 def _is_sharded(checkpoint: str, cfg: Config) -> bool:

@@ -14,6 +14,7 @@ from mmengine.runner import FlexibleRunner, Runner
 
 from vil_mm.quiet import without_lines
 from vil_mm.runs.parts import NamedParts
+from vil_mm.runs.safe import SafeCheckpoints
 
 # first words of messages that go to the log file only
 FILE_ONLY = (
@@ -82,9 +83,9 @@ class ShortScreen:
             super().load_or_resume()
 
 
-class ShortRunner(NamedParts, ShortScreen, Runner):
+class ShortRunner(NamedParts, SafeCheckpoints, ShortScreen, Runner):
     """mmengine's ``Runner`` with a short screen."""
 
 
-class ShortFlexibleRunner(NamedParts, ShortScreen, FlexibleRunner):
+class ShortFlexibleRunner(NamedParts, SafeCheckpoints, ShortScreen, FlexibleRunner):
     """mmengine's ``FlexibleRunner`` with a short screen."""

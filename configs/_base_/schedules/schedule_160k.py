@@ -1,6 +1,6 @@
 # AdamW, 1500 updates of linear warm-up, then cosine to 1e-6 at the last update. No weight decay for
 # one-dimensional parameters (biases, norms, skips) and the position embedding. Updates with a
-# non-finite loss are skipped; more than 50 in a row, or 1000 in all, stop the training.
+# non-finite loss or gradient are skipped; more than 50 in a row, or 1000 in all, stop the training.
 max_iters = 160000
 warmup_iters = 1500
 base_lr = 5e-4

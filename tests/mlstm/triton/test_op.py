@@ -15,6 +15,7 @@ from vil_mm.mlstm.triton import memory, op, runtime
 pytest.importorskip('triton')
 
 DEVICE = 'cuda' if torch.cuda.is_available() else 'cpu'
+NEAR = {'rtol': 1e-4, 'atol': 2e-2}  # eps of the normaliser, over 70 tokens
 NAMES = ('h', 'dq', 'dk', 'dv', 'digate', 'dfgate')
 
 
@@ -164,6 +165,24 @@ def test_both_branches_of_the_normaliser_are_met() -> None:
     assert above.any()
     assert not above.all()
     assert (b < 0).any()
+
+
+@pytest.mark.parametrize('b', [0.5, 1.0, -1.0, 2.0])
+def test_a_normaliser_exactly_at_its_floor(b: float) -> None:
+    """All tokens read the first one only, with weight b; the floor is exactly 1."""
+    q, k = torch.zeros(2, 1, 70, 1, 16)
+    q[..., 0], k[..., 0] = b, 4.0
+    v = torch.arange(1.0, 17.0).expand_as(q)
+    igate = torch.full((1, 70, 1), -1000.0)
+    igate[:, 0] = 0.0
+    inputs = [x.clone().to(DEVICE) for x in (q, k, v, igate, torch.full_like(igate, 200.0))]
+    inputs = [x.requires_grad_() for x in inputs]
+    share = {0.5: 1.0, 1.0: 0.5, -1.0: 0.5, 2.0: 0.0}[b]
+    for backend in ('parallel', 'chunkwise', 'triton'):
+        dq, dk = torch.autograd.grad(mlstm(*inputs, backend=backend).sum(), inputs[:2])
+        torch.testing.assert_close(dq[0, :, 0, 0].cpu(), torch.full((70,), 136 * share), **NEAR)
+        by_first_key = torch.tensor(70 * 136 * share * b / 4)
+        torch.testing.assert_close(dk[0, 0, 0, 0].cpu(), by_first_key, **NEAR)
 
 
 def test_states_in_either_dtype() -> None:

@@ -3,7 +3,8 @@
 With W'_ts = (q_t . k_s) P_ts (no 1/sqrt(DH)), P_ts the weight of token s for token t, and per row
 
     r_t  = 1 / (sqrt(DH) N_t)
-    d_t  = -sign(b_t) (dh_t . h_t) r_t where |b_t| is the normaliser, 0 where exp(-m_t) is
+    d_t  = -sign(b_t) (dh_t . h_t) r_t where |b_t| is the normaliser, 0 where exp(-m_t) is,
+           half of it where they are equal
 
 the derivatives are (derived in :mod:`vil_mm.mlstm.chunkwise`)::
 
@@ -56,7 +57,9 @@ def prepare_rows(
     floor = tl.exp2(tl.minimum(-m_t, 115.0))
     N = tl.maximum(tl.abs(b_t), floor) + eps
     r_t = scale / N
-    d_t = tl.where(tl.abs(b_t) > floor, tl.where(b_t > 0, -dh_h, dh_h) * r_t, 0.0)
+    share = tl.where(tl.abs(b_t) > floor, 1.0, tl.where(tl.abs(b_t) == floor, 0.5, 0.0))
+    sign = tl.where(b_t > 0, 1.0, tl.where(b_t < 0, -1.0, 0.0))
+    d_t = -sign * share * dh_h * r_t
     m_in_at = (t // CHUNK) * CHUNK - 1
     m_in = tl.load(m + row + m_in_at, mask=inside & (m_in_at >= 0), other=float('-inf'))
     alpha = tl.exp2(tl.load(read + row + t, mask=inside, other=float('-inf')) + m_in)
