@@ -16,7 +16,7 @@ from mmengine.visualization import Visualizer
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 
-from vil_mm.apis.inputs import ImageInputs
+from vil_mm.apis.inputs import ImageInputs, one_at_a_time
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.captions import draw_classes
@@ -56,6 +56,7 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
             not match it (``CheckpointError``).
     """
 
+    @one_at_a_time
     def __init__(
         self,
         model: str | Path,
@@ -82,6 +83,21 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
             load_whole(self.model, find_state_dict(content, str(weights)), str(weights))
         noted = find_meta(content).get('dataset_meta') or {}
         self.classes = classes or noted.get('classes') or self.classes
+
+    def __call__(
+        self,
+        inputs: str | Path | np.ndarray | list,
+        return_datasamples: bool = False,
+        batch_size: int = 1,
+        **kwargs,
+    ) -> list:
+        """As the parent, whose progress bar fails when several threads share it."""
+        parts = self._dispatch_kwargs(**kwargs)
+        images = self._inputs_to_list(inputs)
+        batches = self.preprocess(images, batch_size)
+        samples = [sample for batch in batches for sample in self.forward(batch)]
+        pictures = self.visualize(images, samples, **parts[2])
+        return self.postprocess(samples, pictures, return_datasamples)
 
     def draw(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable, Iterator
 from logging import WARNING
 from pathlib import Path
@@ -15,9 +17,39 @@ from mmengine.registry import MODELS
 from vil_mm.datasets.images import distinct_names, list_images
 from vil_mm.datasets.reading import ImageReader
 from vil_mm.models.inspection import count_channels
+from vil_mm.progress import no_progress, show_progress, track
 from vil_mm.runs.nested import as_list
 
 Image = str | Path | np.ndarray
+_BUILDING = threading.RLock()  # the registries' default scope belongs to the whole process
+_NUMBERING = threading.Lock()
+
+
+def one_at_a_time(build: Callable[..., None]) -> Callable[..., None]:
+    """Decorate an inferencer's ``__init__``: it changes the registries' default scope."""
+
+    @functools.wraps(build)
+    def locked(*args, **kwargs) -> None:
+        with _BUILDING:
+            build(*args, **kwargs)
+
+    return locked
+
+
+class ThreadState(threading.local):
+    """What a call of an inferencer notes; every thread sees its own.
+
+    Attributes:
+        unreadable: Images that could not be read.
+        names: Output names of the images.
+    """
+
+    def __init__(self) -> None:
+        self.unreadable: list[str] = []
+        self.names: list[Path] = []
+
+    def __reduce__(self) -> tuple:
+        return ThreadState, ()  # so that inferencers can be copied and pickled
 
 
 class FolderOfImages(list):
@@ -30,19 +62,25 @@ class ImageInputs:
     A folder stands for the images in it; unreadable ones are logged, skipped and listed in
     ``unreadable``. An unreadable file that is named directly is an error. Arrays must match what
     the pipeline loads from a file.
+
+    Several threads may call one inferencer at the same time.
     """
 
-    unreadable: list[str]
-    num_arrays = 0  # drawn so far, to number their files
+    num_arrays = 0  # numbered so far, for the names of their files
+    with_bar = True  # a progress bar; the parents' bars fail when several threads share them
 
-    def __call__(self, inputs: Image | list, *args, batch_size: int = 1, **kwargs) -> object:
-        """As the parent."""
-        if batch_size < 1:
-            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
-        return super().__call__(inputs, *args, batch_size=batch_size, **kwargs)
+    def __new__(cls, *_: object, **__: object) -> ImageInputs:
+        self = super().__new__(cls)
+        self._call = ThreadState()
+        return self
+
+    @property
+    def unreadable(self) -> list[str]:
+        """Images of a folder that could not be read in this thread's last call."""
+        return self._call.unreadable
 
     def _inputs_to_list(self, inputs: Image | list) -> list[str | np.ndarray]:
-        self.unreadable = []
+        self._call.unreadable = []
         if isinstance(inputs, str | Path):
             paths = [str(path) for path in list_images(inputs)]
             return FolderOfImages(paths) if Path(inputs).is_dir() else paths
@@ -62,9 +100,14 @@ class ImageInputs:
 
     def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator:
         """Yield batches for the model; removes unreadable images of a folder from ``inputs``."""
+        if batch_size < 1:
+            raise ValueError(f'batch_size must be at least 1, got {batch_size}')
         of_folder = isinstance(inputs, FolderOfImages)
         samples = self._readable(inputs) if of_folder else map(self.pipeline, inputs)
-        yield from map(self.collate, self._get_chunk_data(samples, batch_size))
+        batches = map(self.collate, self._get_chunk_data(samples, batch_size))
+        with show_progress() as progress:
+            progress = progress if self.with_bar else no_progress
+            yield from track(batches, -(-len(inputs) // batch_size), 'batches', progress)
         if self.unreadable:
             count = len(self.unreadable)
             print_log(f'{count} files in the folder could not be read', 'current', WARNING)
@@ -135,9 +178,11 @@ class ImageInputs:
         """Output names without suffixes; arrays are numbered."""
         files = iter(distinct_names([x for x in inputs if isinstance(x, str)]))
         names = []
-        for image in inputs:
-            names.append(next(files) if isinstance(image, str) else Path(f'{self.num_arrays:08d}'))
-            self.num_arrays += not isinstance(image, str)
+        with _NUMBERING:
+            for image in inputs:
+                is_file = isinstance(image, str)
+                names.append(next(files) if is_file else Path(f'{self.num_arrays:08d}'))
+                self.num_arrays += not is_file
         return names
 
 

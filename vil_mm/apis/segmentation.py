@@ -8,6 +8,7 @@ from pathlib import Path
 
 import mmcv
 import numpy as np
+import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
 from mmengine.device import get_device
@@ -18,7 +19,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from vil_mm.apis.inputs import ImageInputs, find_model_scope
+from vil_mm.apis.inputs import ImageInputs, find_model_scope, one_at_a_time
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.visualizer import default_palette
@@ -65,6 +66,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
             images that do not match the model.
     """
 
+    @one_at_a_time
     def __init__(
         self,
         model: str | Path,
@@ -87,7 +89,8 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         _use_windows(cfg, full_size)
         scope = find_model_scope(cfg, 'mmseg')
         with DefaultScope.overwrite_default_scope(scope):
-            super().__init__(cfg, device=device, scope=scope, show_progress=show_progress)
+            super().__init__(cfg, device=device, scope=scope, show_progress=False)
+        self.with_bar = show_progress
         self.visualizer.set_dataset_meta(**self.model.dataset_meta)
         self.checkpoint = None
 
@@ -129,31 +132,19 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         with_labels: bool = True,
     ) -> list[np.ndarray] | None:
         """As the parent, but pictures are named ``<img_out_dir>/<image name>``."""
-        self.names = self.list_names(inputs)
+        self._call.names = names = self.list_names(inputs)
         if not (return_vis or show or img_out_dir):
             return None
         if not 0 <= opacity <= 1:
             raise ValueError(f'opacity must be from 0 to 1, got {opacity}')
-        before, self.visualizer.alpha = self.visualizer.alpha, opacity
-        try:
-            pictures = self._draw_all(inputs, preds, show, wait_time, img_out_dir, with_labels)
-        finally:
-            self.visualizer.alpha = before  # draw() uses it, too
-        return pictures if return_vis else None
-
-    def _draw_all(
-        self,
-        inputs: list,
-        preds: list[SegDataSample],
-        show: bool,
-        wait_time: float,
-        img_out_dir: str,
-        with_labels: bool,
-    ) -> list[np.ndarray]:
         pictures = []
-        for image, sample, name in zip(inputs, preds, self.names, strict=True):
+        for image, sample, name in zip(inputs, preds, names, strict=True):
             picture = self.visualizer.compose(
-                self.to_picture(image), sample, draw_gt=False, with_labels=with_labels
+                self.to_picture(image),
+                sample,
+                draw_gt=False,
+                with_labels=with_labels,
+                alpha=opacity,
             )
             if show:
                 self.visualizer.show(picture, win_name=str(name), wait_time=wait_time)
@@ -161,7 +152,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
                 suffix = Path(image).suffix if isinstance(image, str) else '.png'
                 _write(mmcv.rgb2bgr(picture), Path(img_out_dir, f'{name}{suffix}'))
             pictures.append(picture)
-        return pictures
+        return pictures if return_vis else None
 
     def postprocess(
         self,
@@ -171,7 +162,7 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         pred_out_dir: str = '',
     ) -> dict | SegDataSample | list[SegDataSample]:
         """As the parent, but label maps are named ``<pred_out_dir>/<image name>.png``."""
-        for sample, name in zip(preds if pred_out_dir else [], self.names, strict=False):
+        for sample, name in zip(preds if pred_out_dir else [], self._call.names, strict=False):
             labels = sample.pred_sem_seg.data[0].cpu().numpy()
             labels = labels.astype(np.uint8 if self._num_labels <= 256 else np.uint16)
             _write(labels, Path(pred_out_dir, f'{name}.png'))
@@ -183,19 +174,17 @@ class SegInferencer(ImageInputs, MMSegInferencer):
             alone = zip(inputs['inputs'], inputs['data_samples'], strict=True)
             batches = [{'inputs': [image], 'data_samples': [sample]} for image, sample in alone]
             return [self.forward(batch, **kwargs)[0] for batch in batches]
-        mode = self.model.test_cfg.mode
-        can_tile = isinstance(self.model, TiledEncoderDecoder) and mode != 'tiled'
-        if can_tile and self._logits_bytes(inputs) > LOGITS_LIMIT:
-            print_log(
-                f'The logits of this image would take {self._logits_bytes(inputs) / 1024**3:.1f} '
-                f'GiB: predicting in tiles of {self.model.test_cfg.crop_size}',
-                logger='current',
-            )
-            self.model.test_cfg.mode = 'tiled'
-        try:
+        test_cfg, size = self.model.test_cfg, self._logits_bytes(inputs)
+        can_tile = isinstance(self.model, TiledEncoderDecoder) and test_cfg.mode != 'tiled'
+        if not can_tile or size <= LOGITS_LIMIT:
             return super().forward(inputs, **kwargs)
-        finally:
-            self.model.test_cfg.mode = mode
+        print_log(
+            f'The logits of this image would take {size / 1024**3:.1f} GiB: predicting in tiles of '
+            f'{test_cfg.crop_size}',
+            logger='current',
+        )
+        with torch.no_grad():
+            return self.model.predict_tiled(inputs)  # not by test_cfg, which other threads read
 
     def _logits_bytes(self, inputs: dict) -> int:
         """Bytes of an image's logits, at the larger of its input size and its original size."""

@@ -121,6 +121,7 @@ class SegPanelVisualizer(SegLocalVisualizer):
         with_labels: bool = True,
         with_image: bool = True,
         legend_lines: int | None = None,
+        alpha: float | None = None,
     ) -> np.ndarray:
         """The picture ``(H', W', 3)``, RGB, that :meth:`add_datasample` draws.
 
@@ -129,6 +130,7 @@ class SegPanelVisualizer(SegLocalVisualizer):
             legend_lines: Fixed number of legend lines, so that frames of a video have equal size;
                 classes that do not fit are left out, the smallest first. None for as many lines as
                 needed.
+            alpha: Weight of the colours over the image; by default the visualizer's own.
         """
         wanted = {
             'ground truth': ('gt_sem_seg', draw_gt),
@@ -142,8 +144,9 @@ class SegPanelVisualizer(SegLocalVisualizer):
         factor = enlargement(image.shape[:2], self.min_height)
         large = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
         panels = {'input': large} if with_image or not maps else {}
+        alpha = self.alpha if alpha is None else alpha
         for title, labels in maps.items():
-            panels[title] = self._blend(large, labels.repeat(factor, 0).repeat(factor, 1))
+            panels[title] = self._blend(large, labels.repeat(factor, 0).repeat(factor, 1), alpha)
         size = int(np.clip(large.shape[0] // 16, 15, 36))
         picture = _side_by_side(panels, size)
         if with_labels and maps:
@@ -154,12 +157,12 @@ class SegPanelVisualizer(SegLocalVisualizer):
             picture = np.concatenate((picture, legend))
         return picture
 
-    def _blend(self, image: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    def _blend(self, image: np.ndarray, labels: np.ndarray, alpha: float) -> np.ndarray:
         """Overlay the image ``(H, W, 3)`` with the colours of its labels ``(H, W)``."""
         palette = self.dataset_meta['palette']
         index = np.minimum(labels, len(palette))
         colours = np.array([*palette, NO_CLASS[1]], np.float32)[index]
-        mixed = ((1 - self.alpha) * image + self.alpha * colours).round().astype(np.uint8)
+        mixed = ((1 - alpha) * image + alpha * colours).round().astype(np.uint8)
         mixed[index == len(palette)] = NO_CLASS[1]  # opaque, to differ from dark classes
         return mixed
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import importlib.util
 import os
+import threading
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ class Launch(NamedTuple):
 # Bytes of shared memory that one program may use, by compute capability (CUDA programming guide).
 SHARED_MEMORY = {80: 163 * 1024, 90: 227 * 1024}
 
+_TUNING = threading.RLock()  # Triton's autotuner keeps the arguments of the current call
 _recorded: list[Launch] | None = None
 _recorded_capability = 90
 
@@ -113,7 +115,8 @@ def launch(
             if len(options) == 1:
                 kernel[grid](**arguments, **options[0]._asdict())
             else:
-                _tuned(kernel, options)[grid](**arguments)
+                with _TUNING:
+                    _tuned(kernel, options)[grid](**arguments)
 
 
 def _bind(kernel: Any, arguments: dict[str, Any]) -> dict[str, Any]:

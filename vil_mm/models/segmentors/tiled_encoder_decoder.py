@@ -37,11 +37,11 @@ class TiledEncoderDecoder(EncoderDecoder):
 
     def test_step(self, data: dict) -> list[SegDataSample]:
         """Predict a batch of images as packed by the pipeline."""
-        return self._predict_raw(data) if self._tiled else super().test_step(data)
+        return self.predict_tiled(data) if self._tiled else super().test_step(data)
 
     def val_step(self, data: dict) -> list[SegDataSample]:
         """As :meth:`test_step`."""
-        return self._predict_raw(data) if self._tiled else super().val_step(data)
+        return self.predict_tiled(data) if self._tiled else super().val_step(data)
 
     def predict(
         self, inputs: Tensor, data_samples: list[SegDataSample] | None = None
@@ -59,7 +59,8 @@ class TiledEncoderDecoder(EncoderDecoder):
     def _tiled(self) -> bool:
         return (self.test_cfg or {}).get('mode') == 'tiled'
 
-    def _predict_raw(self, data: dict) -> list[SegDataSample]:
+    def predict_tiled(self, data: dict) -> list[SegDataSample]:
+        """As :meth:`test_step` in mode 'tiled', whatever the mode of ``test_cfg``."""
         unpadded = copy.copy(self.data_preprocessor)
         unpadded.test_cfg = None  # the image is padded, not each window
 
