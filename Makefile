@@ -8,7 +8,7 @@ DEV := .venv/.installed-onedl,test
 
 export PYTHON TORCH_INDEX
 
-.PHONY: help env env-test demo test test-slow lint format docs clean
+.PHONY: help env env-test demo test test-slow lint format docs pins clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,10 +19,10 @@ env: $(RUN)  ## make .venv with the pinned stack (once; needs network and 2 to 7
 env-test: $(DEV)  ## add what tests, style checks and the site need
 	@:
 
-$(RUN): setup.py constraints.txt tools/make_env.sh
+$(RUN): setup.py requirements/onedl.txt requirements/test.txt tools/make_env.sh
 	@bash tools/make_env.sh
 
-$(DEV): setup.py constraints.txt tools/make_env.sh
+$(DEV): setup.py requirements/onedl.txt requirements/test.txt tools/make_env.sh
 	@bash tools/make_env.sh onedl,test
 
 demo: env  ## train and show a small segmentation on drawn pictures
@@ -45,6 +45,11 @@ format: env-test  ## fix style and format where that is safe
 docs: env-test  ## build the documentation site in docs/_build/html
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs: open docs/_build/html/index.html'
+
+pins: env-test  ## renew requirements/ from constraints.txt, .venv, and docs/licences.md
+	@bash .ci/pins.sh
+	@$(MAKE) --no-print-directory env-test
+	@$(BIN)/python .ci/licences.py
 
 clean:  ## remove caches and build leftovers; .venv, data and work_dirs stay
 	@rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -28,3 +30,17 @@ def test_what_was_there_stays_if_writing_fails(tmp_path: Path, error: BaseExcept
         raise error
     assert target.read_text() == 'an older one'
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_threads_may_write_the_same_file(tmp_path) -> None:
+    ready = threading.Barrier(2)
+
+    def write(text: str) -> None:
+        with atomic_write(tmp_path / 'x.txt') as unfinished:
+            unfinished.write_text(text)
+            ready.wait()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write, ['one', 'two']))
+    assert (tmp_path / 'x.txt').read_text() in ('one', 'two')
+    assert [path.name for path in tmp_path.iterdir()] == ['x.txt']

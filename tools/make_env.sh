@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Makes the project's environment in .venv with the versions of constraints.txt: `make env` calls it.
+# Makes the project's environment in .venv with the packages of requirements/, whose hashes pip checks:
+# `make env` calls it.
 # Whatever goes wrong ends in one line on stderr, and the next call starts over from a clean state.
 #
 # Usage: make_env.sh [EXTRAS], extras of setup.py: `onedl` (default: what a run needs) or `onedl,test`.
-# TORCH_INDEX=ADDRESS takes PyTorch from that package index instead of pip's own.
+# TORCH_INDEX=ADDRESS takes PyTorch from that package index instead of pip's own. Other builds of it have
+# other hashes: with TORCH_INDEX, or with pip's own setting find-links, PyTorch is installed unchecked.
 #
 # States of .venv: .installing (made or changed by this script, not finished), .installed-EXTRAS
 # (finished; holds the fingerprint of what it was made from), neither (somebody else's: used, never
@@ -16,6 +18,7 @@ readonly log=$venv/install.log
 readonly unfinished=$venv/.installing
 readonly extras=${1:-onedl}
 readonly stamp=$venv/.installed-$extras
+readonly pins=requirements/${extras##*,}.txt
 readonly lock=.venv.lock
 readonly cpu_index=https://download.pytorch.org/whl/cpu
 readonly network_signs='NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|ProxyError|SSLError|ProtocolError|IncompleteRead|Max retries exceeded|Network is unreachable|Temporary failure in name resolution|5[0-9][0-9] Server Error'
@@ -27,7 +30,20 @@ fail() {
     exit 1
 }
 
-fingerprint() { cksum setup.py constraints.txt tools/make_env.sh; }
+fingerprint() { cksum setup.py requirements/*.txt tools/make_env.sh; }
+
+# Lines of the pins of PyTorch with what its CUDA build brings (1), or of all other packages (0). The
+# tests need Triton with every build.
+pins_of_torch() {
+    local names='torch|torchvision|nvidia-.*|cuda-.*'
+    [[ $extras == *test ]] || names+='|triton'
+    awk -v wanted="$1" -v names="^($names)==" '/^[a-z]/ {torch = $0 ~ names}
+        torch == wanted' "$pins"
+}
+
+has_own_torch() {
+    [ -n "${TORCH_INDEX:-}" ] || "$venv/bin/python" -m pip config list | grep 'find-links' >>"$log"
+}
 
 # Prints why an interpreter cannot make the environment, or nothing when it can.
 why_unfit() {
@@ -124,7 +140,9 @@ prepare_venv() {
 diagnose() {
     local missing
     missing=$(sed -n 's/.*No matching distribution found for \([^ ]*\).*/\1/p' "$log" | tail -n 1)
-    if grep -q 'No space left on device' "$log"; then
+    if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
+        echo "a package differs from the one in $pins: install from an index with the original files, or look into it (details: $log)"
+    elif grep -q 'No space left on device' "$log"; then
         echo "the disk ran full: free some space (PyTorch for CUDA takes 6 GiB, the CPU build 1) and run make again"
     elif grep -qE "$network_signs" "$log"; then
         echo "packages could not be fetched over the network: check the connection and pip's index and proxy settings, then run make again (details: $log)"
@@ -148,6 +166,20 @@ pip_install() {
         --disable-pip-version-check "$@" >>"$log" 2>&1 || fail "$(diagnose)"
 }
 
+# After the others, so that what they share is checked with any build of PyTorch.
+install_torch() {
+    local torch_pins
+    torch_pins=$(sed -nE 's/^(torch(vision)?==[^ ]*).*/\1/p' "$pins" | tr '\n' ' ')
+    say "installing $torch_pins"
+    if has_own_torch; then
+        say "PyTorch comes from an index or folder of your own: its hashes are not checked"
+        pip_install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} $torch_pins
+    else
+        pins_of_torch 1 >"$venv/torch.txt"
+        pip_install --require-hashes --no-deps -r "$venv/torch.txt"
+    fi
+}
+
 # Catches what pip cannot see, such as system libraries that OpenCV needs.
 check_imports() {
     "$venv/bin/python" -c 'import torch, cv2, mmengine' >>"$log" 2>&1 ||
@@ -163,13 +195,14 @@ if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$(fingerprint)" ]; then
 fi
 take_lock
 prepare_venv
-torch_pins=$(grep -E '^torch(vision)?==' constraints.txt | tr '\n' ' ')
 propose_cpu_build
-say "installing $torch_pins(log: $log)"
-# first and alone: if the largest download fails, nothing else was in vain
-pip_install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} $torch_pins
-say "installing the OpenMMLab packages and vil_mm[$extras]"
-pip_install -c constraints.txt -e ".[$extras]"
+say "installing the packages of $pins (log: $log)"
+pins_of_torch 0 >"$venv/others.txt"
+pip_install --require-hashes --no-deps -r "$venv/others.txt"
+install_torch
+say "installing vil_mm[$extras]"
+# pip cannot check a folder, so vil_mm goes last, built by the setuptools just installed
+pip_install --no-deps --no-build-isolation -e .
 check_imports
 for finished in "$venv/.installed-onedl" "$stamp"; do # all choices of extras include onedl
     fingerprint >"$finished"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,7 +44,8 @@ def atomic_write(target: Path, *, durable: bool = False) -> Iterator[Path]:
         OSError: The folder or the file cannot be created.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f'{UNFINISHED}{os.getpid()}-{target.name}')
+    writer = f'{os.getpid()}-{threading.get_ident()}'  # two may write the same file
+    unfinished = target.with_name(f'{UNFINISHED}{writer}-{target.name}')
     try:
         yield unfinished
         if durable:
