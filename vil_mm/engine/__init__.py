@@ -10,6 +10,7 @@ from vil_mm.engine.optim import (
     FiniteLossAmpOptimWrapper,
     FiniteLossOptimWrapper,
 )
+from vil_mm.engine.safe_loading import load_from_local
 from vil_mm.engine.visualization_hook import ClsVisualizationHook, PictureHook
 from vil_mm.engine.visualizer import SegPanelVisualizer
 
@@ -27,4 +28,5 @@ __all__ = [
     'SeedIterationHook',
     'SegPanelVisualizer',
     'ThroughputLogProcessor',
+    'load_from_local',
 ]
