@@ -13,6 +13,7 @@ INSTALL_REQUIRES = [
     'torch>=2.7',  # the first with torch.compiler.is_exporting (mlstm/chunkwise.py)
     'einops>=0.8',  # named axes; the first that torch.compile takes as it is
     'tifffile',  # TIFF of any number of bands: OpenCV and Pillow lose or refuse all but some
+    'safetensors',  # weights in a format that cannot hold code, wherever .pth is accepted
     'numpy',  # images and label maps of datasets/, measure/ and pictures/
 ]
 
@@ -61,7 +62,6 @@ EXTRAS_REQUIRE['test'] = [
     'pytest',
     'pytest-xdist',  # runs the quick tests on every core
     'ruff',
-    'safetensors',  # reads the golden numbers
     LINUX_TRITON,  # the kernels' tests: interpreted, and compiled ahead of time, without a GPU
     'uv',  # resolves the pins for other Pythons and platforms
     *EXTRAS_REQUIRE['export'],

@@ -14,11 +14,9 @@ def make_parser() -> Parser:
     parser.add_argument(
         'ckpt_or_result',
         type=existing('checkpoint or result'),
-        help='checkpoint, or output of tools/test.py --out: folder of label maps, predictions.pkl',
+        help='checkpoint, or output of tools/test.py --out: folder of label maps, predictions.npz',
     )
-    parser.add_argument(
-        '--out', type=output('.pkl', '.json'), help='also write the counts, to this .pkl or .json'
-    )
+    parser.add_argument('--out', type=output('.json'), help='also write the counts, to this .json')
     parser.add_argument(
         '--show-path', type=output('.png'), help='PNG to write; default: CONFIG_confusion.png'
     )

@@ -29,7 +29,7 @@ def make_parser() -> Parser:
         '--out',
         type=folder,
         metavar='DIR',
-        help='write predictions to DIR: label maps, predictions.pkl (classifiers) or COCO results '
+        help='write predictions to DIR: label maps, predictions.npz (classifiers) or COCO results '
         '(detectors)',
     )
     parser.add_argument(

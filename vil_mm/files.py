@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
+
+UNPACKED = 4  # largest ratio of an archive's unpacked size to its size
 
 UNFINISHED = '.unfinished-'  # first part of the names of temporary files
 
@@ -64,3 +68,27 @@ def _sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def check_archive(file: BinaryIO) -> None:
+    """Refuse a zip archive that unpacks to far more than its size; other files pass.
+
+    torch and numpy write their archives without compression. The file's position is 0 afterwards.
+
+    Raises:
+        ValueError: The archive declares more, or cannot be read.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    packed = file.read(2) == b'PK'
+    file.seek(0)
+    if not packed:
+        return
+    try:
+        with zipfile.ZipFile(file) as archive:
+            declared = sum(entry.file_size for entry in archive.infolist())
+    except zipfile.BadZipFile as error:
+        raise ValueError('the archive is damaged') from error
+    if declared > UNPACKED * size:
+        raise ValueError(f'it declares {declared:,} bytes, but has only {size:,}')
+    file.seek(0)

@@ -41,12 +41,12 @@ def test_most_confused_pairs() -> None:
 
 def test_classifier() -> None:
     answers = [(0, 0), (0, 2), (2, 2), (2, 2)]  # truth, prediction
-    predictions = [{'gt_label': [t], 'pred_label': [p]} for t, p in answers]
+    predictions = dict(zip(('gt_label', 'pred_label'), np.array(answers).T, strict=True))
     assert classifier_confusion(predictions, 3).tolist() == [[1, 0, 1], [0, 0, 0], [0, 0, 2]]
     with pytest.raises(ValueError, match='other classes than the 2'):
         classifier_confusion(predictions, 2)
     with pytest.raises(ValueError, match='contain no image'):
-        classifier_confusion([], 2)
+        classifier_confusion({key: x[:0] for key, x in predictions.items()}, 2)
 
 
 def maps_from_truth(drawn_data: Path, folder: Path, change=lambda labels: labels) -> Path:
@@ -82,10 +82,39 @@ def test_what_are_no_predictions(tiny_config, drawn_data, tmp_path) -> None:
     wild = maps_from_truth(drawn_data, tmp_path / 'wild', lambda labels: labels + 100)
     with pytest.raises(ValueError, match='is not a map of the 8 classes'):
         count_confusion(cfg, wild)
-    for content in (b'no pickle', pickle.dumps([{'pred_label': 1}]), pickle.dumps(3)):
-        (tmp_path / 'bad.pkl').write_bytes(content)
+
+
+def test_what_are_no_predictions_of_a_classifier(tiny_config, tmp_path) -> None:
+    """No content runs code, takes much memory or ends in a traceback."""
+    cfg, file, ran = read_config(str(tiny_config)), tmp_path / 'bad.npz', tmp_path / 'ran'
+    labels = np.zeros(3, np.int64)
+    archives = [
+        dict(pred_label=labels),
+        dict(pred_label=labels, gt_label=labels[:2]),
+        dict(pred_label=labels, gt_label=labels.astype(float)),
+        dict(pred_label=labels[None], gt_label=labels[None]),
+        dict(pred_label=labels, gt_label=np.array([_Evil(ran)] * 3, dtype=object)),
+    ]
+    contents = [b'no archive', b'PK', b'', pickle.dumps(_Evil(ran)), pickle.dumps(3)]
+    for archive in archives:
+        np.savez(file, **archive)
+        contents.append(file.read_bytes())
+    contents.append(contents[-1][:100])
+    zeros = np.zeros(10**7, np.int64)
+    np.savez_compressed(file, pred_label=zeros, gt_label=zeros)
+    for content in (file.read_bytes(), *contents):
+        file.write_bytes(content)
         with pytest.raises(ValueError, match="does not hold a classifier's predictions"):
-            count_confusion(cfg, tmp_path / 'bad.pkl')
+            count_confusion(cfg, file)
+    assert not ran.exists()
+
+
+class _Evil:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (self.marker,)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +37,11 @@ def test_train_then_test(config, run_here, tmp_path, photographs, capsys) -> Non
     run_here('test.py', config, last, *options)
     printed = re.search(r'accuracy/top1: ([\d.]+)', ''.join(capsys.readouterr()))
     assert float(printed[1]) == pytest.approx(validated[-1], abs=1e-3)
-    with (tmp_path / 'predicted' / 'predictions.pkl').open('rb') as file:
-        samples = pickle.load(file)
-    assert len(samples) == 6
-    right = sum(int(s['pred_score'].argmax()) == int(s['gt_label']) for s in samples)
+    with np.load(tmp_path / 'predicted' / 'predictions.npz') as found:
+        assert found['pred_score'].shape == (6, 3)
+        assert (found['pred_score'].argmax(1) == found['pred_label']).all()
+        assert all(Path(path).is_file() for path in found['img_path'])
+        right = (found['pred_label'] == found['gt_label']).sum()
     assert 100 * right / 6 == pytest.approx(validated[-1], abs=1e-3)
 
     pictures = sorted((tmp_path / 'pictures').glob('*.png'))

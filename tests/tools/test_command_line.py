@@ -115,7 +115,7 @@ def test_abbreviations_are_refused(light) -> None:
         (
             'confusion_matrix.py',
             [ZOO, CONFIG, '--out', 'a.txt'],
-            'expected the name of a file *.pkl',
+            'expected the name of a file *.json',
         ),
         ('convert_checkpoint.py', ['no.pth', 'out.pth'], 'checkpoint not found: no.pth'),
         ('publish_model.py', ['no.pth', 'out.pth'], 'checkpoint not found: no.pth'),

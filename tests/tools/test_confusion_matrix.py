@@ -35,7 +35,7 @@ def test_classifier(run_here, trained_classifier, tmp_path, capsys) -> None:
     run_here('test.py', config, checkpoint, '--work-dir', 'tested', '--out', 'found')
     run_here('confusion_matrix.py', config, checkpoint, '--out', 'a.json', '--title', 'x')
     assert 'written: tiny_confusion.png' in capsys.readouterr().out
-    run_here('confusion_matrix.py', config, 'found/predictions.pkl', '--out', 'b.json')
+    run_here('confusion_matrix.py', config, 'found/predictions.npz', '--out', 'b.json')
     kept = [json.loads((tmp_path / f'{name}.json').read_text()) for name in 'ab']
     assert kept[0] == kept[1]
     assert np.array(kept[0]['matrix']).sum(axis=1).tolist() == [2, 2, 2]
@@ -55,7 +55,7 @@ def test_classifier(run_here, trained_classifier, tmp_path, capsys) -> None:
         (['tiny.py', 'tiny.py', '--top', '-1'], '--top: expected a whole number, at least 1'),
         (
             ['tiny.py', 'tiny.py', '--out', 'x.txt'],
-            '--out: expected the name of a file *.pkl or *.json',
+            '--out: expected the name of a file *.json',
         ),
         (
             ['tiny.py', 'tiny.py', '--show-path', 'x.bmp'],

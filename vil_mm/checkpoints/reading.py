@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-import pickle
+import re
 from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import torch
 from torch import Tensor
+
+from vil_mm.checkpoints.log_history import STAND_INS, restore_histories
+from vil_mm.files import check_archive
+
+# names of tensors that layers compute with; others may count (num_batches_tracked) or index
+_FLOATING = re.compile(r'(weight|bias|running_mean|running_var|embed|token|gamma|scale)$')
 
 
 class CheckpointError(ValueError):
@@ -25,11 +33,14 @@ def read_state_dict(checkpoint: str, map_location: str = 'cpu') -> OrderedDict[s
 
 
 def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
-    """Read a checkpoint, except its log history, without running code from it.
+    """Read a checkpoint (``.pth``) or weights (``.safetensors``), without running code from it.
+
+    The file is opened once. mmengine's log history is rebuilt from plain numbers.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        CheckpointError: The file holds more than tensors and plain containers.
+        CheckpointError: The file holds more than tensors and plain containers, or declares far more
+            data than it has.
     """
     if '://' in checkpoint:
         raise CheckpointError(
@@ -41,8 +52,13 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
     if path.stat().st_size == 0:
         raise CheckpointError(f'checkpoint is empty (0 bytes): {checkpoint}')
     try:
-        with torch.serialization.safe_globals(_STAND_INS):
-            return torch.load(path, map_location=map_location, weights_only=True)
+        with path.open('rb') as file:
+            if path.suffix == '.safetensors':
+                return _read_safetensors(file, map_location)
+            check_archive(file)
+            with torch.serialization.safe_globals(STAND_INS):
+                content = torch.load(file, map_location=map_location, weights_only=True)
+        return restore_histories(content)
     except PermissionError:
         raise
     except Exception as error:  # on damaged files torch.load raises errors of any type
@@ -52,11 +68,17 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
         ) from error
 
 
+def _read_safetensors(file: BinaryIO, map_location: str) -> dict[str, Tensor]:
+    from safetensors.torch import load  # only these files need it
+
+    return {key: x.to(map_location) for key, x in load(file.read()).items()}
+
+
 def find_state_dict(content: object, checkpoint: str) -> OrderedDict[str, Tensor]:
     """The tensors in the result of :func:`read_checkpoint`.
 
     Raises:
-        CheckpointError: There are none.
+        CheckpointError: There are none, or they cannot be weights, see :func:`check_weights`.
     """
     state = content.get('state_dict', content) if isinstance(content, dict) else {}
     pairs = state.items() if isinstance(state, dict) else ()
@@ -67,7 +89,9 @@ def find_state_dict(content: object, checkpoint: str) -> OrderedDict[str, Tensor
         raise CheckpointError(
             f"{checkpoint} holds no weights, neither at the top level nor under 'state_dict'"
         )
-    tensors._metadata = getattr(state, '_metadata', OrderedDict())
+    check_weights(tensors, checkpoint)
+    metadata = getattr(state, '_metadata', None)
+    tensors._metadata = metadata if isinstance(metadata, dict) else OrderedDict()
     return tensors
 
 
@@ -77,39 +101,43 @@ def find_meta(content: object) -> dict:
     return meta if isinstance(meta, dict) else {}
 
 
-class _Skipped:
-    """Stands in for mmengine's log history, which is pickled beside the weights but not needed.
+def check_weights(state: Mapping[object, object], source: str) -> None:
+    """Fail unless the tensors of a state dict can be weights of a model.
 
-    Neither this class nor :func:`_skipped_method` ever returns a real object: the real classes
-    would let a crafted file reach Python's builtins.
+    They must be dense, in memory, of real numbers and finite; weights proper must be floating, and
+    variances not negative. Names must stay unique without the wrappers' 'module.'.
+
+    Raises:
+        CheckpointError: Names the first tensor that cannot.
     """
-
-    def __init__(self, *args: object) -> None:
-        pass
-
-    def __setstate__(self, state: object) -> None:
-        if isinstance(state, dict) and any(str(key).startswith('__') for key in state):
-            raise pickle.UnpicklingError(f'Trying to set {sorted(map(str, state))}')
-
-
-def _skipped_method(owner: object, name: str) -> _Skipped:
-    """Stands in for ``getattr``, which pickles of a log history use for its methods."""
-    if owner is not _Skipped or name.startswith('_'):
-        raise pickle.UnpicklingError(f'Trying to get the attribute {name!r} of {owner!r}')
-    return _Skipped()
+    tensors = {key: x for key, x in state.items() if isinstance(key, str) and isinstance(x, Tensor)}
+    for key, x in tensors.items():
+        if problem := _find_problem(key, x):
+            raise CheckpointError(f'{source}: the weight {key} {problem}')
+        if key.startswith('module.') and key.removeprefix('module.') in tensors:
+            raise CheckpointError(
+                f'{source} holds two weights of one name: {key} and {key.removeprefix("module.")}'
+            )
 
 
-_STAND_INS = [
-    (_skipped_method, 'builtins.getattr'),
-    (_Skipped, 'mmengine.logging.history_buffer.HistoryBuffer'),
-    (_Skipped, 'numpy.ndarray'),
-    (_Skipped, 'numpy.dtype'),
-    *(
-        (_Skipped, f'numpy.{core}.multiarray.{function}')  # NumPy 1 and 2
-        for core in ('core', '_core')
-        for function in ('_reconstruct', 'scalar')
-    ),
-]
+def _find_problem(key: str, x: Tensor) -> str:
+    """What makes a tensor unusable as a weight, or ''."""
+    if x.layout is not torch.strided or x.is_quantized or x.is_nested:
+        return 'is sparse, nested or quantised; dense weights are expected'
+    if x.device.type == 'meta':
+        return "has a shape but no values (it is on PyTorch's device 'meta')"
+    if x.dtype.is_complex:
+        return f'has complex numbers ({x.dtype}); real ones are expected'
+    if not x.dtype.is_floating_point:
+        wrong = _FLOATING.search(key)
+        return f'has whole numbers ({x.dtype}); floating ones are expected' if wrong else ''
+    if x.numel() * x.element_size() > x.untyped_storage().nbytes():
+        return f'claims the shape {tuple(x.shape)}, but the file holds fewer values'
+    if not torch.isfinite(x if x.element_size() > 1 else x.float()).all():
+        return 'is not finite (NaN or infinite): use an earlier checkpoint'
+    if key.endswith('running_var') and (x < 0).any():
+        return 'has negative variances'
+    return ''
 
 
 def _reason(error: Exception) -> str:
@@ -124,6 +152,8 @@ def _reason(error: Exception) -> str:
         return telling[0].split(' was not an allowed')[0].split('. ')[0]
     if isinstance(error, EOFError):
         return 'the file ends too early'
+    if isinstance(error, ValueError) and str(error).startswith('it declares'):
+        return lines[0]
     if isinstance(error, RuntimeError) and lines:
         return lines[0].split('. ')[0]
     return 'it was not written by torch.save'

@@ -11,6 +11,7 @@ from vil_mm.engine.optim import (
     FiniteLossAmpOptimWrapper,
     FiniteLossOptimWrapper,
 )
+from vil_mm.engine.safe_loading import load_from_local
 from vil_mm.engine.stop_hook import ShieldedWorker, StopOnSignalHook, TrainingStopped
 from vil_mm.engine.storage import DurableLocalBackend
 from vil_mm.engine.visualization_hook import ClsVisualizationHook, PictureHook
@@ -35,4 +36,5 @@ __all__ = [
     'StopOnSignalHook',
     'ThroughputLogProcessor',
     'TrainingStopped',
+    'load_from_local',
 ]

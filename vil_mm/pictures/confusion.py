@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pickle
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +21,7 @@ from mmpretrain.evaluation import ConfusionMatrix
 from vil_mm.datasets.checks import mask_loader
 from vil_mm.datasets.label_maps import resize_nearest
 from vil_mm.errors import ArgumentError
+from vil_mm.files import check_archive
 from vil_mm.pictures.figures import new_figure, save_figure
 from vil_mm.progress import Progress, no_progress
 from vil_mm.runs.build import build_dataset, build_runner
@@ -52,7 +52,7 @@ def count_confusion(
     Args:
         cfg: The result of ``read_config``, for a segmentor or classifier.
         source: A checkpoint, which is tested first; or the output of ``tools/test.py --out``: the
-            folder of label maps, or a classifier's ``predictions.pkl``.
+            folder of label maps, or a classifier's ``predictions.npz``.
         progress: Progress callback.
 
     Returns:
@@ -66,7 +66,7 @@ def count_confusion(
     source = Path(source)
     if not source.exists():
         raise FileNotFoundError(f'no such checkpoint or predictions: {source}')
-    if source.is_dir() or source.suffix == '.pkl':
+    if source.is_dir() or source.suffix == '.npz':
         check_data(cfg, 'test')
         check_samples(cfg, 'test')
         dataset = build_dataset(cfg, 'test')
@@ -78,7 +78,7 @@ def count_confusion(
         prepare_testing(cfg, str(source), out=folder)
         cfg.work_dir = str(Path(folder, 'work'))
         build_runner(cfg).test()
-        file = Path(folder, 'predictions.pkl')
+        file = Path(folder, 'predictions.npz')
         return count_confusion(cfg, file if file.is_file() else folder, progress)
 
 
@@ -123,30 +123,44 @@ def segmentor_confusion(
     return matrix
 
 
-def classifier_confusion(predictions: Sequence[dict], num_classes: int) -> np.ndarray:
-    """Count images ``(K, K)`` from mmpretrain's predicted samples.
+def classifier_confusion(predictions: Mapping[str, np.ndarray], num_classes: int) -> np.ndarray:
+    """Count images ``(K, K)`` from arrays ``gt_label`` and ``pred_label``, as test.py writes them.
 
     Raises:
         ValueError: There are no predictions, or they have another number of classes.
     """
-    if not predictions:
+    labels, truth = predictions['pred_label'], predictions['gt_label']
+    if not len(labels):
         raise ValueError('the predictions contain no image')
-    labels = torch.stack([torch.as_tensor(p['pred_label']).flatten()[0] for p in predictions])
-    truth = torch.stack([torch.as_tensor(p['gt_label']).flatten()[0] for p in predictions])
-    if max(labels.max(), truth.max()) >= num_classes:
+    both = np.stack([labels, truth])
+    if both.min() < 0 or both.max() >= num_classes:
         raise ValueError(f'the predictions have other classes than the {num_classes} of the config')
-    return ConfusionMatrix.calculate(labels, truth, num_classes).numpy().astype(np.int64)
+    return ConfusionMatrix.calculate(*map(torch.from_numpy, (labels, truth)), num_classes).numpy()
 
 
-def _read(path: Path) -> list[dict]:
+def _read(path: Path) -> dict[str, np.ndarray]:
+    """The labels ``(N,)``, int64, of an archive; pickled arrays are refused."""
     try:
-        predictions = pickle.loads(path.read_bytes())
-        if all('pred_label' in p and 'gt_label' in p for p in predictions):
-            return predictions
-    except (pickle.UnpicklingError, AttributeError, EOFError, ImportError, TypeError):
+        with path.open('rb') as file:
+            check_archive(file)
+            with np.load(file, allow_pickle=False) as archive:
+                found = {key: archive[key] for key in ('pred_label', 'gt_label')}
+        if _are_labels(*found.values()):
+            return found
+    except OSError as error:
+        if error.errno is not None:  # of the system, such as a missing permission
+            raise
+    except Exception:  # on damaged files numpy raises errors of any type
         pass
     raise ValueError(
         f"{path} does not hold a classifier's predictions, as tools/test.py writes them"
+    )
+
+
+def _are_labels(predicted: np.ndarray, truth: np.ndarray) -> bool:
+    """Whether both are one label for each image."""
+    return predicted.dtype == truth.dtype == np.int64 and predicted.shape == truth.shape == (
+        predicted.size,
     )
 
 

@@ -94,8 +94,8 @@ def prepare_testing(
     Args:
         cfg: The result of :func:`read_config`.
         checkpoint: Weights of the whole model.
-        out: Folder for predictions: label maps (PNG) of a segmentor, ``predictions.pkl`` of a
-            classifier (mmpretrain's predicted samples), ``predictions.bbox.json`` and
+        out: Folder for predictions: label maps (PNG) of a segmentor, ``predictions.npz`` of a
+            classifier (see ``DumpClassPredictions``), ``predictions.bbox.json`` and
             ``predictions.segm.json`` of a detector (COCO's results).
         show_dir: Folder for pictures, ``<image name>.png``: input, ground truth and prediction side
             by side; for a classifier, the image with its true and predicted class.

@@ -65,6 +65,6 @@ def _check_mixing(cfg: Config) -> None:
 
 
 def write_predictions(cfg: Config, folder: str) -> None:
-    """Make a test write ``predictions.pkl``, mmpretrain's list of predicted samples."""
-    dump = {'type': 'DumpResults', 'out_file_path': str(Path(folder, 'predictions.pkl'))}
+    """Make a test write ``predictions.npz``, see ``DumpClassPredictions``."""
+    dump = {'type': 'DumpClassPredictions', 'out_file': str(Path(folder, 'predictions.npz'))}
     cfg.test_evaluator = [*as_list(cfg.test_evaluator), dump]
