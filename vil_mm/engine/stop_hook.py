@@ -146,8 +146,8 @@ class StopOnSignalHook(Hook):
             raise SystemExit(code)
         place = f'{hook.last_ckpt} is saved' if hook else 'nothing is saved without CheckpointHook'
         raise TrainingStopped(
-            f'stopped by {name} at iteration {step}: {place}; to continue, repeat the command, '
-            'tools/train.py with --resume',
+            f'stopped by {name} at iteration {step}: {place}; to continue, repeat the command '
+            '(python tools/train.py needs --resume)',
             code,
         )
 

@@ -63,8 +63,8 @@ def refuse_to_overwrite(cfg: Config) -> None:
     names = [path.name for path in [*_numbered(cfg), *_folder(cfg).glob('best_*.pth')]]
     if names:
         raise ArgumentError(
-            f'{_folder(cfg)} has checkpoints of an earlier run ({shorten(names, most=3)}): add '
-            '--resume to continue it, or choose another work dir',
+            f'{_folder(cfg)} has checkpoints of an earlier run ({shorten(names, most=3)}): '
+            'resume it, or choose another work dir',
             resume=False,
         )
 
