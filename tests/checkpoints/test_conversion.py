@@ -267,13 +267,18 @@ def test_the_reason_of_a_refusal_is_given(source, tmp_path) -> None:
     assert_nothing_written(tmp_path, 'in.th')
 
 
-@pytest.mark.parametrize('kind', ['integers', 'sparse'])
-def test_weights_that_are_no_plain_numbers(tmp_path, kind: str) -> None:
-    weights = small()
-    change = {'integers': torch.Tensor.long, 'sparse': torch.Tensor.to_sparse}[kind]
-    key = 'xlstm.blocks.1.xlstm.proj_up.weight'
+@pytest.mark.parametrize(
+    ('change', 'name', 'said'),
+    [
+        (torch.Tensor.long, 'proj_up.weight', 'whole numbers'),
+        (torch.Tensor.to_sparse, 'proj_up.weight', 'is sparse'),
+        (torch.Tensor.long, 'learnable_skip', 'not plain floating-point'),
+    ],
+)
+def test_weights_that_are_no_plain_numbers(tmp_path, change, name: str, said: str) -> None:
+    weights, key = small(), f'xlstm.blocks.1.xlstm.{name}'
     source = published.write_published(tmp_path / 'in.th', {**weights, key: change(weights[key])})
-    with pytest.raises(CheckpointError, match='not plain floating-point'):
+    with pytest.raises(CheckpointError, match=said):
         convert_checkpoint(source, tmp_path / 'out.pth')
     assert_nothing_written(tmp_path, 'in.th')
 
