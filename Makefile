@@ -8,10 +8,10 @@ DEV := .venv/.installed-onedl,test
 
 export PYTHON TORCH_INDEX
 
-.PHONY: help env env-test demo test test-slow lint format docs pins clean
+.PHONY: help env env-test demo test test-slow test-faults lint format docs pins clean
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 env: $(RUN)  ## make .venv with the pinned stack (once; needs network and 2 to 7 GiB)
 	@:
@@ -31,8 +31,11 @@ demo: env  ## train and show a small segmentation on drawn pictures
 test: env-test  ## run the quick tests on every core
 	@$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(ARGS)
 
-test-slow: env-test  ## run the slow tests
-	@$(BIN)/python -m pytest -m slow $(ARGS)
+test-slow: env-test  ## run the slow tests, faults aside
+	@$(BIN)/python -m pytest -m slow --ignore=tests/faults $(ARGS)
+
+test-faults: env-test  ## kill, fill disks, send signals, and see what survives (minutes)
+	@$(BIN)/python -m pytest tests/faults -m slow $(ARGS)
 
 lint: env-test  ## check style and format
 	@$(BIN)/python -m ruff check .

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from vil_mm.files import atomic_write
+from vil_mm.files import UNFINISHED, WriteError, atomic_write
 
 
 def test_a_file_takes_its_name_at_the_end(tmp_path: Path) -> None:
@@ -44,3 +45,16 @@ def test_threads_may_write_the_same_file(tmp_path) -> None:
         list(pool.map(write, ['one', 'two']))
     assert (tmp_path / 'x.txt').read_text() in ('one', 'two')
     assert [path.name for path in tmp_path.iterdir()] == ['x.txt']
+
+
+def test_a_full_disk_is_named_with_the_target(tmp_path: Path) -> None:
+    """By the outermost name: a writer of its own may write to another unfinished file."""
+    with (
+        pytest.raises(WriteError, match=r'a\.png cannot be written: the disk is full') as error,
+        atomic_write(tmp_path / 'a.png') as unfinished,
+        atomic_write(unfinished) as inner,
+    ):
+        inner.write_text('half')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+    assert UNFINISHED not in str(error.value) and error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []

@@ -17,8 +17,8 @@ from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 PASSED_ON = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-# wrong arguments; a training that a signal ended and that can be resumed; Ctrl-C
-EXPECTED = (2, 75, 130)
+# wrong arguments; a full disk; a training that a signal ended and that can be resumed; Ctrl-C
+EXPECTED = (2, 74, 75, 130)
 OPTION = '--signals-to-handle'
 
 

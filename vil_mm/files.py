@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 UNPACKED = 4  # largest ratio of an archive's unpacked size to its size
 
 UNFINISHED = '.unfinished-'  # first part of the names of temporary files
+
+REASONS = {
+    errno.ENOSPC: 'the disk is full',
+    errno.EDQUOT: 'the disk quota is used up',
+    errno.EFBIG: 'the file would exceed the size limit of the system',
+    errno.EROFS: 'the file system is read-only',
+    errno.EIO: 'the disk reports an input/output error',
+}
+
+
+class WriteError(OSError):
+    """A file cannot be written; the message names it and says why."""
+
+    exit_code = 74  # of tools; EX_IOERR
+
+    def __init__(self, place: str | Path, number: int) -> None:
+        super().__init__(f'{place} cannot be written: {REASONS[number]}')
+        self.errno = number
+
+
+@contextmanager
+def naming(place: str | Path) -> Iterator[None]:
+    """Name a file or folder in errors of the disk, most of which do not.
+
+    Raises:
+        WriteError: Instead of an ``OSError`` for one of ``REASONS``.
+    """
+    try:
+        yield
+    except OSError as error:  # of an inner one as well, which may name an unfinished file
+        if error.errno not in REASONS:
+            raise
+        raise WriteError(place, error.errno) from error
 
 
 def require(kind: str, path: str | Path) -> Path:
@@ -45,20 +79,23 @@ def atomic_write(target: Path, *, durable: bool = False) -> Iterator[Path]:
             before returning: neither a crash of the machine nor a kill leaves half a file.
 
     Raises:
-        OSError: The folder or the file cannot be created.
+        OSError: The folder or the file cannot be created; ``WriteError`` if the disk is full.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
     writer = f'{os.getpid()}-{threading.get_ident()}'  # two may write the same file
     unfinished = target.with_name(f'{UNFINISHED}{writer}-{target.name}')
     try:
-        yield unfinished
-        if durable:
-            _sync(unfinished)
-        unfinished.replace(target)
-        if durable:
-            _sync(target.parent)
+        with naming(target):
+            yield unfinished
+            if durable:
+                _sync(unfinished)
+            unfinished.replace(target)
+            if durable:
+                _sync(target.parent)
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder may be gone, or the disk read-only
+            unfinished.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -11,7 +11,8 @@ from mmengine.logging import MMLogger
 
 from vil_mm.runs import distributed
 from vil_mm.runs.build import build_runner
-from vil_mm.runs.screen import FILE_ONLY, ShortFlexibleRunner, shorten_screen
+from vil_mm.runs.runners import ShortFlexibleRunner
+from vil_mm.runs.screen import FILE_ONLY, shorten_screen
 
 # what a stranger's log is read for, and what the screen is spared
 DETAILS = ('System environment:', 'optim_wrapper = dict(', 'before_train_iter:', 'paramwise_option')

@@ -136,9 +136,14 @@ def _draw_video(
     video = mmcv.VideoReader(str(source))
     if video.frame_cnt < 1:  # negative if OpenCV cannot open the file
         raise ValueError(f'not a video, or OpenCV cannot read its frames: {source}')
-    with atomic_write(target) as unfinished, _writer(unfinished, video.fps) as write:
-        for frame in track(video, len(video), f'frames of {source.name}', progress):
-            write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
+    written = 0
+    with atomic_write(target) as unfinished:
+        with _writer(unfinished, video.fps) as write:
+            for frame in track(video, len(video), f'frames of {source.name}', progress):
+                write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
+                written += 1
+        if mmcv.VideoReader(str(unfinished)).frame_cnt < written:  # OpenCV reports no errors
+            raise OSError(f'could not write {target}: is the disk full?')
 
 
 @contextmanager

@@ -14,7 +14,8 @@ from vil_mm.checkpoints.reading import read_state_dict
 from vil_mm.datasets.checks import name_files
 from vil_mm.engine.stop_hook import StopOnSignalHook
 from vil_mm.runs.data import NameFilesHook
-from vil_mm.runs.screen import ShortFlexibleRunner, ShortRunner
+from vil_mm.runs.host import explain_host_errors
+from vil_mm.runs.runners import ShortFlexibleRunner, ShortRunner
 from vil_mm.runs.tasks import find_task, registry_scope
 
 
@@ -77,10 +78,14 @@ def build_runner(cfg: Config) -> Runner | FlexibleRunner:
     """Build a prepared config's runner: mmengine's ``Runner``, or the type in ``runner_type``.
 
     mmengine's runners get a short screen output, see :mod:`vil_mm.runs.screen`.
+
+    Raises:
+        HostError: The work dir cannot be written.
     """
     kind = RUNNERS.get(cfg.get('runner_type', 'Runner'))
     shorter = {Runner: ShortRunner, FlexibleRunner: ShortFlexibleRunner}
-    runner = shorter.get(kind, kind).from_cfg(cfg)
+    with explain_host_errors(cfg.work_dir):
+        runner = shorter.get(kind, kind).from_cfg(cfg)
     runner.register_hook(NameFilesHook())
     runner.register_hook(StopOnSignalHook())
     return runner

@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.logging import MMLogger
-from mmengine.runner import FlexibleRunner, Runner
 
 from vil_mm.quiet import without_lines
-from vil_mm.runs.parts import NamedParts
-from vil_mm.runs.safe import SafeCheckpoints
+from vil_mm.runs.host import stop_without_log
 
 # first words of messages that go to the log file only
 FILE_ONLY = (
@@ -69,6 +67,7 @@ class ShortScreen:
     """Mix-in for mmengine's runners: prints less at the start of a run."""
 
     def _log_env(self, *args) -> None:
+        stop_without_log(self.logger)
         shorten_screen(self.logger)
         for message in WARNINGS:  # for the whole program, so that workers inherit it
             warnings.filterwarnings('ignore', message=message)
@@ -81,11 +80,3 @@ class ShortScreen:
             without_lines('Loads checkpoint by local backend'),  # "Load checkpoint from" follows
         ):
             super().load_or_resume()
-
-
-class ShortRunner(NamedParts, SafeCheckpoints, ShortScreen, Runner):
-    """mmengine's ``Runner`` with a short screen."""
-
-
-class ShortFlexibleRunner(NamedParts, SafeCheckpoints, ShortScreen, FlexibleRunner):
-    """mmengine's ``FlexibleRunner`` with a short screen."""

@@ -7,16 +7,18 @@ import fcntl
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mmengine.config import Config
 
-from vil_mm.files import UNFINISHED
+from vil_mm.files import UNFINISHED, naming
+from vil_mm.runs.host import AGAIN, HostError
 from vil_mm.runs.screen import is_first_process
 
 LOCK = '.lock'  # a file in the work dir: host and process
 _TAKEN = (errno.EACCES, errno.EAGAIN)
+_held: dict[str, int] = {}  # locks of this process, with their descriptors
 
 
 class WorkDirInUseError(ValueError):
@@ -49,19 +51,39 @@ def hold_work_dir(cfg: Config) -> Iterator[None]:
     if not is_first_process(cfg):
         yield
         return
-    path = Path(cfg.work_dir, LOCK).absolute()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = _lock(path)
+    path = Path(os.path.abspath(Path(cfg.work_dir, LOCK)))
+    with naming(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = _held[str(path)] = _lock(path)
     try:
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f'{socket.gethostname()} {os.getpid()}\n'.encode(), 0)
+        with naming(path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f'{socket.gethostname()} {os.getpid()}\n'.encode(), 0)
         for name in ('*.pth', '*last_checkpoint'):
             for unfinished in path.parent.glob(f'{UNFINISHED}{name}'):
                 unfinished.unlink(missing_ok=True)
         yield
     finally:
-        path.unlink(missing_ok=True)  # before the lock is released: nobody else has it yet
-        os.close(descriptor)
+        with suppress(OSError):  # the disk may be read-only by now
+            if _is_same(path, descriptor):
+                path.unlink()  # before the lock is released: nobody else has it yet
+        os.close(_held.pop(str(path)))
+
+
+def refuse_lost_work_dir(work_dir: str) -> None:
+    """Fail before a checkpoint is written where it does not belong any more.
+
+    Raises:
+        HostError: The work dir, which this process has locked, was deleted, or deleted and locked
+            by another run.
+    """
+    path = Path(os.path.abspath(Path(work_dir, LOCK)))
+    if str(path) not in _held:
+        return
+    if not path.parent.is_dir():
+        raise HostError(f'{work_dir} was deleted during the run: {AGAIN}')
+    if path.exists() and not _is_same(path, _held[str(path)]):
+        raise HostError(f'{work_dir} was deleted during the run, and another run uses it now')
 
 
 def _lock(path: Path) -> int:
@@ -71,7 +93,8 @@ def _lock(path: Path) -> int:
     a killed run by seconds.
     """
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        with naming(path):
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
