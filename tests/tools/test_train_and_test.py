@@ -320,7 +320,7 @@ def test_failures_end_the_process_with_a_status(tiny_config, tmp_path, tool):
     tail = [file] if tool == 'test.py' else ['--cfg-options', f'load_from={file}']
     done = in_own_process(tmp_path, tool, tiny_config, *tail)
     assert done.returncode == 2
-    assert f'\n{tool}: {file} does not fit the model: ' in done.stderr
+    assert done.stderr.startswith(f'{tool}: {file} does not fit the model: ')
     assert 'Traceback' not in done.stderr
     file.write_text('')
     done = in_own_process(tmp_path, tool, tiny_config, *tail)
