@@ -44,7 +44,7 @@ class Trial:
         folder: Current folder of the tools; files that they write are deleted after each.
         marker: A folder that the payloads of the files would make.
         outcomes: Of each file and entry point.
-        details: What was printed, for those that did not end in one line.
+        details: What was printed.
     """
 
     folder: Path
@@ -71,9 +71,7 @@ class Trial:
             outcome = CODE
         for path in set(self.folder.iterdir()) - before:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-        self.outcomes[file, entry] = outcome
-        if outcome != LINE:
-            self.details[file, entry] = said[-4000:]
+        self.outcomes[file, entry], self.details[file, entry] = outcome, said[-4000:]
         return outcome
 
     def _outcome(

@@ -141,9 +141,9 @@ class Bench:
 
     def photos(self) -> list[str | Path]:
         images, masks = (self.drawn / kind / 'training' for kind in ('images', 'annotations'))
-        names = [f'c{i}' for i in range(8)]
+        names = [f'c{i}' for i in range(9)]
         return ['--images', images, '--masks', masks, '--classes', *names, '--values',
-                *(f'c{i}={i}' for i in range(8)), '--out', 'own', '--prepare-only',
+                *(f'c{i}={i}' for i in range(9)), '--out', 'own', '--prepare-only',
                 '--crop', '64', '64']  # fmt: skip
 
     def resume(self, state: Path) -> None:

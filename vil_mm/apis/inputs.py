@@ -15,7 +15,7 @@ from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
 from vil_mm.datasets.images import distinct_names, list_images
-from vil_mm.datasets.reading import ImageReader
+from vil_mm.datasets.reading import ImageReader, apply
 from vil_mm.models.inspection import count_channels
 from vil_mm.progress import no_progress, show_progress, track
 from vil_mm.runs.nested import as_list
@@ -96,7 +96,7 @@ class ImageInputs:
         transforms = Compose(steps).transforms
         self.reader = ImageReader(transforms)
         rest = transforms[transforms.index(self.reader.loader) + 1 :]
-        return Compose([self.load, *rest])
+        return Compose([self.load, *(functools.partial(apply, step) for step in rest)])
 
     def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator:
         """Yield batches for the model; removes unreadable images of a folder from ``inputs``."""

@@ -107,10 +107,10 @@ def _warn(message: str, logger: object) -> None:
 
 
 def _matches(key: str, own: Mapping, stored: Mapping) -> bool:
-    # a position embedding is resized when it is loaded
-    if key.endswith('pos_embed.embed'):
-        return own[key].shape[-1] == stored[key].shape[-1]
-    return own[key].shape == stored[key].shape
+    there, here = stored[key].shape, own[key].shape
+    if key.endswith('pos_embed.embed'):  # it is resized when it is loaded
+        return len(there) == 4 and there[0] == 1 and there[-1] == here[-1] and 0 not in there
+    return there == here
 
 
 def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
@@ -120,6 +120,7 @@ def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
         for key in keys
         if _CLASSIFIER.search(key)
         and key in stored
+        and stored[key].dim() == own[key].dim()
         and len(own[key]) != len(stored[key])
         and own[key].shape[1:] == stored[key].shape[1:]
     )

@@ -38,7 +38,7 @@ def load_from_local(
 
 
 def _clean(state: object, source: str) -> OrderedDict:
-    """Check a state dict and drop keys that are no names, at which mmengine would fail."""
+    """Check a state dict, and drop what is no weight and has no name: mmengine would fail."""
     if not isinstance(state, dict):
         raise CheckpointError(f'{source} is no dict of weights, but a {type(state).__name__}')
     check_weights(state, source)
