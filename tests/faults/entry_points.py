@@ -82,10 +82,9 @@ class Trial:
                 call()
             except SystemExit as stopped:
                 said = screen.getvalue().strip()
-                last = said.splitlines()[-1] if said else ''
                 if not stopped.code:
                     return ACCEPTED, said
-                named = last.startswith(f'{sys.argv[0]}: ')
+                named = any(x.startswith(f'{sys.argv[0]}: ') for x in said.splitlines())
                 return (LINE if named and 'Traceback (most' not in said else TRACEBACK), said
             except (OSError, ValueError) as error:
                 first = str(error).splitlines()[:1]

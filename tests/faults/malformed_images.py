@@ -49,7 +49,7 @@ def resized_jpeg(width: int, height: int) -> bytes:
 def tiff(width: int, height: int) -> bytes:
     """A TIFF with a header alone."""
     tags = [(256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1),
-            (273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, width * height % 2**32)]  # fmt: skip
+            (273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, 2**31)]  # fmt: skip
     entries = b''.join(struct.pack('<HHII', tag, kind, 1, value) for tag, kind, value in tags)
     return b'II*\0' + struct.pack('<IH', 8, len(tags)) + entries + bytes(4)
 
@@ -95,7 +95,7 @@ def malformed_images() -> Iterator[tuple[str, bytes]]:
 def unusual_images() -> Iterator[tuple[str, bytes]]:
     """Images that work: a prediction, or for a side that is too small one line."""
     colour = pixels(48, 64, 3)
-    deep = (colour[..., 0].astype(np.uint16) << 8)
+    deep = colour[..., 0].astype(np.uint16) << 8
     yield '16-bit', encode(Image.fromarray(deep))
     yield 'grey', encode(colour[..., 0])
     yield 'palette', encode(Image.fromarray(colour).quantize(16))

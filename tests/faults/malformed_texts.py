@@ -37,7 +37,7 @@ def malformed_configs(marker: Path) -> Iterator[tuple[str, bytes]]:
         'text.yaml': 'model',
         'nothing.yaml': 'work_dir: x',
         'object.yaml': f'x: !!python/object/apply:os.mkdir ["{touch}"]',
-        'eval.yaml': f"x: !!python/object/apply:eval ['__import__(\"os\").mkdir(\"{touch}\")']",
+        'eval.yaml': f'x: !!python/object/apply:eval [\'__import__("os").mkdir("{touch}")\']',
         'name.yaml': 'x: !!python/name:os.system',
         'module.yaml': 'x: !!python/module:os',
         'new.yaml': f'x: !!python/object/new:os.mkdir ["{touch}"]',
@@ -86,7 +86,7 @@ def malformed_logs() -> Iterator[tuple[str, bytes]]:
     """Logs of a run, ``scalars.json``."""
     yield 'empty', b''
     yield 'text', b'loss is 3\n'
-    yield 'cut', b'{"loss": 3.0, "step": 1}\n{"loss": 3.0, "st'
+    yield 'cut-inside', b'{"loss": 3.0, "st\n{"loss": 3.0, "step": 1}\n'
     yield 'lists', b'[1]\n[2]\n'
     yield 'numbers', b'1\n2\n'
     yield 'words-for-numbers', b'{"loss": "a", "step": "b"}\n'

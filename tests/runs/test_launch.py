@@ -93,7 +93,9 @@ def test_no_validation(cfg):
     assert 'save_best' not in cfg.default_hooks.checkpoint
 
 
-def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, tmp_path, weights, resumable):
+def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(
+    cfg, tmp_path, weights, resumable
+):
     cfg.load_from = weights
     prepare_training(cfg, resume=True)
     assert cfg.load_from == weights and not cfg.resume, 'nothing to resume yet'

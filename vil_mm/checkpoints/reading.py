@@ -117,7 +117,9 @@ def check_weights(state: Mapping[object, object], source: str) -> None:
     short: dict[str, str] = {}
     for key, x in tensors.items():
         if not isinstance(key, str):
-            raise CheckpointError(f'{source}: the name of a weight is {key!r:.40}; text is expected')
+            raise CheckpointError(
+                f'{source}: the name of a weight is {key!r:.40}; text is expected'
+            )
         if problem := find_problem(key, x):
             raise CheckpointError(f'{source}: the weight {key} {problem}')
         other = short.setdefault(_WRAPPERS.sub('', key), key)

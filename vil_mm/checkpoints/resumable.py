@@ -42,7 +42,8 @@ def check_optimizer(saved: object, optimizer: Optimizer, source: str) -> None:
     Raises:
         CheckpointError: Names the first difference.
     """
-    lengths = [[len(x['params']) for x in y] for y in (saved['param_groups'], optimizer.param_groups)]
+    both = saved['param_groups'], optimizer.param_groups
+    lengths = [[len(group['params']) for group in groups] for groups in both]
     if lengths[0] != lengths[1]:
         there, here = (f'{sum(x)} parameters in {len(x)} groups' for x in lengths)
         raise CheckpointError(
@@ -199,4 +200,4 @@ def _is_state(key: str, value: object, param: Tensor) -> bool:
         shaped = key not in MOMENTS or (value.is_floating_point() and value.shape == param.shape)
         positive = not key.endswith('exp_avg_sq')
         return shaped and not find_problem(key, value) and (positive or not (value < 0).any())
-    return value is None and key == 'momentum_buffer' or key not in MOMENTS
+    return key not in MOMENTS or (value is None and key == 'momentum_buffer')

@@ -37,8 +37,8 @@ class RequireWeightsHook(Hook):
 
     mmengine loads with ``strict=False``: a file whose keys match nothing silently leaves random
     weights. This hook raises a ``CheckpointError``, which the tools print without a traceback.
-    Resuming also requires the whole state of a run and equal shapes; when weights are only loaded, the
-    position embedding is resized. If class names differ from those of the data, a warning is
+    Resuming also requires the whole state of a run and equal shapes; when weights are only loaded,
+    the position embedding is resized. If class names differ from those of the data, a warning is
     logged.
 
     Args:
