@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -117,9 +118,7 @@ def check_weights(state: Mapping[object, object], source: str) -> None:
     short: dict[str, str] = {}
     for key, x in tensors.items():
         if not isinstance(key, str):
-            raise CheckpointError(
-                f'{source}: the name of a weight is {key!r:.40}; text is expected'
-            )
+            raise CheckpointError(f'{source}: the name of a weight is {shown(key)}, not a text')
         if problem := find_problem(key, x):
             raise CheckpointError(f'{source}: the weight {key} {problem}')
         other = short.setdefault(_WRAPPERS.sub('', key), key)
@@ -140,7 +139,12 @@ def check_meta(content: object, source: str) -> None:
     data = data if isinstance(data, dict) else {'dataset_meta': data}
     for key, value in {**data, 'cfg': (meta or {}).get('cfg')}.items():
         if value is not None and not _META.get(key, lambda _: True)(value):
-            raise CheckpointError(f'{source}: its meta has a malformed {key}: {value!r:.40}')
+            raise CheckpointError(f'{source}: its meta has a malformed {key}: {shown(value)}')
+
+
+def shown(value: object) -> str:
+    """A value from a file, short and on one line."""
+    return ' '.join(reprlib.repr(value).split())
 
 
 def _are_names(value: object) -> bool:

@@ -9,7 +9,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from vil_mm.checkpoints.reading import CheckpointError, find_problem
+from vil_mm.checkpoints.reading import CheckpointError, find_problem, shown
 
 MOMENTS = ('exp_avg', 'exp_avg_sq', 'max_exp_avg_sq', 'momentum_buffer')  # shaped as the weight
 _LARGEST = 2**63  # of seeds and counts
@@ -91,10 +91,10 @@ def _count_problems(meta: object, hub: object) -> Iterator[str]:
         most = most if type(most) is int else _LARGEST
         if type(done) is not int or not 0 <= done <= most:
             limit = f'0 to {most}' if most < _LARGEST else '0 or more'
-            yield f'its meta.{key} is {done!r:.40}, expected {limit}'
+            yield f'its meta.{key} is {shown(done)}, expected {limit}'
     seed = meta.get('seed')
     if seed is not None and (type(seed) is not int or not 0 <= seed < _LARGEST):
-        yield f'its meta.seed is {seed!r:.40}, expected a whole number'
+        yield f'its meta.seed is {shown(seed)}, expected a whole number'
     if 'config' in meta:  # of mmcv 1; mmengine would run it
         yield 'its meta.config would be run as a program'
 
@@ -145,7 +145,7 @@ def _optimizer_problems(saved: dict, optimizer: Optimizer) -> Iterator[str]:
     params = dict(zip(names, owned, strict=True))
     for there, here in zip(saved['param_groups'], optimizer.param_groups, strict=True):
         wrong = [key for key in here if key != 'params' and not _fits(there, here, key)]
-        yield from (f'has a malformed {key}: {there.get(key)!r:.40}' for key in wrong)
+        yield from (f'has a malformed {key}: {shown(there.get(key))}' for key in wrong)
     skips = saved.get('skips', (0, 0))
     if not _is_like(skips, (0, 0)):
         yield 'has malformed counts of skipped updates'
@@ -155,7 +155,7 @@ def _optimizer_problems(saved: dict, optimizer: Optimizer) -> Iterator[str]:
     keys = {key for state in states.values() if isinstance(state, Mapping) for key in state}
     for name, state in states.items():
         if name not in params or not isinstance(state, Mapping):
-            yield f'has a malformed state of {name!r:.40}'
+            yield f'has a malformed state of {shown(name)}'
         elif wrong := [key for key in keys if not _is_state(key, state.get(key), params[name])]:
             yield f'has a malformed {wrong[0]} of parameter {name}'
 
