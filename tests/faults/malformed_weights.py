@@ -115,7 +115,7 @@ def pickles_with_code(good: dict, marker: Path) -> Iterator[tuple[str, bytes]]:
     yield 'code-in-hub', save({**good, 'message_hub': touch})
     yield 'code-eval', save({**good, 'x': Call(eval, text)})
     yield 'code-exec', save({**good, 'x': Call(exec, text)})
-    yield 'code-getattr', save({**good, 'x': Call(getattr, os, 'system')})
+    yield 'code-getattr', save({**good, 'x': Call(getattr, Path, 'mkdir')})
     yield 'code-nested-load', save({**good, 'x': Call(torch.storage._load_from_bytes, nested)})
     yield 'code-nested-pickle', save({**good, 'x': Call(pickle.loads, nested)})
     crafted = Call(HistoryBuffer, state=({}, {'_statistics_methods': {'mean': eval}}))
