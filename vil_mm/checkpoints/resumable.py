@@ -64,7 +64,7 @@ def check_schedulers(saved: object, schedulers: Iterable, source: str) -> None:
     """
     own = [x.state_dict() for x in schedulers]
     same = isinstance(saved, list) and len(saved) == len(own)
-    if not same or not all(_is_like(x, y) for x, y in zip(saved, own, strict=True)):
+    if not same or not all(_is_scheduler(x, y) for x, y in zip(saved, own, strict=True)):
         raise CheckpointError(
             f'{source} cannot be resumed: its param_schedulers are not those of the config'
         )
@@ -74,19 +74,21 @@ def _problems(content: object, with_schedulers: bool) -> Iterator[str]:
     if not isinstance(content, dict):
         yield f'it is one {type(content).__name__}'
         return
-    needed = ['meta', 'state_dict', 'message_hub', 'optimizer']
-    for key in [*needed, 'param_schedulers'] if with_schedulers else needed:
-        if not isinstance(content.get(key), dict | list):
+    parts = {key: dict for key in ('meta', 'state_dict', 'message_hub', 'optimizer')}
+    if with_schedulers:
+        parts['param_schedulers'] = dict | list
+    for key, kind in parts.items():
+        if not isinstance(content.get(key), kind):
             yield f'it has no {key} (an optimizer is saved with CheckpointHook.save_optimizer=True)'
     yield from _count_problems(content['meta'], content['message_hub'])
     yield from _hub_problems(content['message_hub'])
     yield from _form_problems(content['optimizer'])
 
 
-def _count_problems(meta: object, hub: object) -> Iterator[str]:
-    info = hub.get('runtime_info') if isinstance(hub, dict) else None
+def _count_problems(meta: dict, hub: dict) -> Iterator[str]:
+    info = hub.get('runtime_info')
     for key in ('iter', 'epoch'):
-        done = meta.get(key) if isinstance(meta, dict) else None
+        done = meta.get(key)
         most = info.get(f'max_{key}s') if isinstance(info, dict) else None
         most = most if type(most) is int else _LARGEST
         if type(done) is not int or not 0 <= done <= most:
@@ -99,7 +101,7 @@ def _count_problems(meta: object, hub: object) -> Iterator[str]:
         yield 'its meta.config would be run as a program'
 
 
-def _hub_problems(hub: object) -> Iterator[str]:
+def _hub_problems(hub: dict) -> Iterator[str]:
     """What mmengine's ``MessageHub`` and ``CheckpointHook`` cannot take."""
     parts = [hub.get(x) for x in ('log_scalars', 'runtime_info', 'resumed_keys')]
     if not all(isinstance(x, dict) and all(isinstance(y, str) for y in x) for x in parts):
@@ -121,15 +123,11 @@ def _hub_problems(hub: object) -> Iterator[str]:
             yield f'its message_hub has a malformed {key}'
 
 
-def _form_problems(saved: object) -> Iterator[str]:
+def _form_problems(saved: dict) -> Iterator[str]:
     """What is no state of an optimizer, or of several by name."""
-    states = saved.values() if isinstance(saved, dict) and 'state' not in saved else [saved]
-    for state in states or [saved]:
-        if not isinstance(state, dict) or 'param_groups' not in state:
-            if isinstance(state, dict) or state is saved:
-                yield 'its optimizer has no param_groups'
-            continue
-        groups, state = state['param_groups'], state.get('state')
+    several = saved and all(isinstance(x, dict) and 'param_groups' in x for x in saved.values())
+    for one in saved.values() if several else [saved]:
+        groups, state = one.get('param_groups'), one.get('state')
         if not isinstance(groups, list) or not groups or not isinstance(state, dict):
             yield 'its optimizer has no param_groups or no state'
         elif not all(isinstance(x, dict) and isinstance(x.get('params'), list) for x in groups):
@@ -165,6 +163,11 @@ def _fits(saved: dict, own: dict, key: str) -> bool:
     optional = own[key] is None or isinstance(own[key], bool | str)
     good = _is_like(saved[key], own[key]) if key in saved else optional
     return good and not (key in ('lr', 'initial_lr') and saved[key] < 0)
+
+
+def _is_scheduler(saved: object, own: dict) -> bool:
+    counts = ('last_step', '_global_step')
+    return _is_like(saved, own) and all(saved.get(key, 0) >= 0 for key in counts)
 
 
 def _is_like(saved: object, own: object) -> bool:
