@@ -48,6 +48,7 @@ from vil_mm.runs import launch
 from vil_mm.runs.build import build_model
 from vil_mm.runs.reading import read_config
 
+OTHER_SIZES = ('smaller', 'a-row-less', 'one-pixel', 'larger')  # predicted maps are resized
 Entries = dict[str, Callable[[Path], object]]
 Files = Iterable[tuple[str, bytes]]
 WHOLE = {}  # outcomes of the whole test, by kind
@@ -342,7 +343,7 @@ def try_masks(bench: Bench) -> None:
         shutil.copytree(bench.drawn / 'annotations' / 'validation', maps)
     target = sorted(maps.iterdir())[1]
     files = [x for x in malformed_masks(*np.array(Image.open(target)).shape, 8)
-             if x[0] not in ('larger',)]  # fmt: skip
+             if x[0] not in OTHER_SIZES]  # fmt: skip
     options = bench.places(bench.drawn, 'test')
     entries = {'confusion_matrix.py maps': lambda _: run_tool(
         'confusion_matrix.py', bench.segmentor.config, maps, *options)}  # fmt: skip
