@@ -215,7 +215,7 @@ WEIGHTS: dict[str, Callable[[State], object]] = {
     'all-halved': lambda state: OrderedDict((k, x[: max(1, len(x) // 2)]) for k, x in state.items()
                                             if x.dim()),
     'missing-layer': _without('blocks.1.layers.0'),
-    'missing-block': _without('blocks.3.'),
+    'missing-block': _without('blocks.1.'),
     'missing-backbone': _without('backbone.'),
     'missing-head': _without('head'),
     'missing-position': _without('pos_embed'),
