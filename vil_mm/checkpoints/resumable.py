@@ -79,7 +79,7 @@ def _problems(content: object, with_schedulers: bool) -> Iterator[str]:
         parts['param_schedulers'] = dict | list
     for key, kind in parts.items():
         if not isinstance(content.get(key), kind):
-            yield f'it has no {key} (an optimizer is saved with CheckpointHook.save_optimizer=True)'
+            yield f'it has no {key}, as CheckpointHook saves it'
     yield from _count_problems(content['meta'], content['message_hub'])
     yield from _hub_problems(content['message_hub'])
     yield from _form_problems(content['optimizer'])
