@@ -26,9 +26,7 @@ def test_parts_of_a_run(resumable) -> None:
     check_resumable(resumable, 'x.pth')
     check_resumable({**resumable, 'param_schedulers': None}, 'x.pth', with_schedulers=False)
     for part in ('meta', 'optimizer', 'param_schedulers', 'message_hub'):
-        with pytest.raises(
-            CheckpointError, match=rf'x\.pth cannot be resumed: it has no {part},'
-        ):
+        with pytest.raises(CheckpointError, match=rf'x\.pth cannot be resumed: it has no {part},'):
             check_resumable({**resumable, part: None}, 'x.pth')
 
 
