@@ -17,23 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmengine.visualization import Visualizer
+from running import TOOLS, forget_visualizers
 
-TOOLS = Path(__file__).resolve().parents[2] / 'tools'
-sys.path.append(str(TOOLS))  # for command_line; last, because tools are called test, export, ...
 LINE, TRACEBACK, ACCEPTED, CODE = 'one line', 'traceback', 'accepted', 'code run'
 
 
 def run_tool(tool: str, *args: str | Path) -> None:
     """A tool's main function, as ``python tools/TOOL ARGS`` calls it."""
-    _forget_visualizers(Visualizer)
+    forget_visualizers(Visualizer)
     sys.argv = [tool, *map(str, args)]
     runpy.run_path(str(TOOLS / tool), run_name='__main__')
-
-
-def _forget_visualizers(kind: type[Visualizer]) -> None:
-    kind._instance_dict.clear()
-    for heir in kind.__subclasses__():
-        _forget_visualizers(heir)
 
 
 @dataclass
