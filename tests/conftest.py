@@ -252,6 +252,18 @@ def _train(config: Path) -> None:
     assert done.returncode == 0, (config.parent / 'screen.txt').read_text()
 
 
+@pytest.fixture
+def resumable() -> dict:
+    """The least that a checkpoint needs for a run to be resumed: parts of the right form."""
+    return {
+        'meta': {'iter': 2, 'epoch': 0},
+        'state_dict': {'a': torch.ones(1)},
+        'message_hub': {'log_scalars': {}, 'runtime_info': {}, 'resumed_keys': {}},
+        'optimizer': {'state': {}, 'param_groups': [{'params': [0]}]},
+        'param_schedulers': [],
+    }
+
+
 @pytest.fixture(scope='session')
 def test_data() -> Path:
     """Folder of small real data sets (``camvid``, ``ade20k_mini``, ...), if there is one."""

@@ -164,3 +164,14 @@ def test_folder_without_images(segmentor, tmp_path) -> None:
     inferencer = SegInferencer(*segmentor, device='cpu')
     with pytest.raises(ValueError, match='no image in'):
         inferencer(str(tmp_path))
+
+
+@pytest.mark.parametrize('task', ['segmentor', 'classifier'])
+def test_fewer_names_than_classes(request, tmp_path, task: str) -> None:
+    config, checkpoint = request.getfixturevalue(task)
+    content = torch.load(checkpoint, weights_only=False)
+    content['meta']['dataset_meta']['classes'] = ('one', 'two')
+    torch.save(content, tmp_path / 'x.pth')
+    kind = {'segmentor': SegInferencer, 'classifier': ClsInferencer}[task]
+    with pytest.raises(ValueError, match=r'x\.pth names 2 classes, but the model has \d'):
+        kind(config, tmp_path / 'x.pth', 'cpu')

@@ -304,9 +304,12 @@ def test_garbage(tmp_path, content: str) -> None:
         build(tmp_path / 'x.pth')
 
 
-def test_only_named_tensors_count(tmp_path) -> None:
-    torch.save({'state_dict': {'a': torch.ones(1), 3: torch.ones(1), 'b': 4}}, tmp_path / 'x.pth')
+def test_only_tensors_count(tmp_path) -> None:
+    torch.save({'state_dict': {'a': torch.ones(1), 3: 5, 'b': 4}}, tmp_path / 'x.pth')
     assert list(read_state_dict(str(tmp_path / 'x.pth'))) == ['a']
+    torch.save({'state_dict': {'a': torch.ones(1), 3: torch.ones(1)}}, tmp_path / 'x.pth')
+    with pytest.raises(ValueError, match='the name of a weight is 3, not a text'):
+        read_state_dict(str(tmp_path / 'x.pth'))
 
 
 def test_a_missing_file_is_the_first_thing_said(tmp_path, monkeypatch) -> None:

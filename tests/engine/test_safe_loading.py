@@ -103,7 +103,11 @@ def test_safetensors_load_like_a_checkpoint(tmp_path) -> None:
 
 def test_log_history_is_rebuilt(tmp_path) -> None:
     log = HistoryBuffer(np.arange(3.0), np.ones(3), max_length=7)
-    content = {'state_dict': {}, 'message_hub': {'log_scalars': {'loss': log}, 'x': np.float64(2)}}
+    weights = {'x.weight': torch.ones(1)}
+    content = {
+        'state_dict': weights,
+        'message_hub': {'log_scalars': {'loss': log}, 'x': np.float64(2)},
+    }
     torch.save(content, tmp_path / 'x.pth')
     hub = READERS['mmengine'](str(tmp_path / 'x.pth'))['message_hub']
     found = hub['log_scalars']['loss']

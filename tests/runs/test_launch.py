@@ -93,7 +93,9 @@ def test_no_validation(cfg):
     assert 'save_best' not in cfg.default_hooks.checkpoint
 
 
-def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, tmp_path, weights):
+def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(
+    cfg, tmp_path, weights, resumable
+):
     cfg.load_from = weights
     prepare_training(cfg, resume=True)
     assert cfg.load_from == weights and not cfg.resume, 'nothing to resume yet'
@@ -101,7 +103,7 @@ def test_resume_goes_on_from_the_work_dir_whatever_the_config_starts_from(cfg, t
 
     last = str(tmp_path / 'work' / 'iter_2.pth')
     (tmp_path / 'work').mkdir()
-    torch.save(dict(a=torch.ones(1)), last)
+    torch.save(resumable, last)
     (tmp_path / 'work' / 'last_checkpoint').write_text(last)
     with pytest.raises(ValueError, match=r'resume=False: .*work has checkpoints of an earlier run'):
         prepare_training(cfg, resume=False)

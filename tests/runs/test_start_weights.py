@@ -95,10 +95,10 @@ def test_training_checks_the_weights_of_the_backbone(cfg):
     assert message.endswith('model.backbone.init_cfg=None')
 
 
-def test_resuming_needs_no_weights_of_the_backbone(cfg, tmp_path):
+def test_resuming_needs_no_weights_of_the_backbone(cfg, tmp_path, resumable):
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint='nowhere.pth')
     (tmp_path / 'work').mkdir()
-    torch.save(dict(a=torch.ones(1)), tmp_path / 'work' / 'iter_2.pth')
+    torch.save(resumable, tmp_path / 'work' / 'iter_2.pth')
     (tmp_path / 'work' / 'last_checkpoint').write_text(str(tmp_path / 'work' / 'iter_2.pth'))
     prepare_training(cfg, resume=True)
     assert cfg.model.backbone.init_cfg is None

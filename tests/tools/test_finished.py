@@ -43,8 +43,8 @@ def test_what_is_not_finished(trained, tmp_path):
 
 
 @pytest.mark.parametrize(('epoch', 'is_finished'), [(2, False), (3, True)])
-def test_epochs(tmp_path, epoch, is_finished):
-    torch.save({'meta': {'epoch': epoch, 'iter': 100}, 'state_dict': {}}, tmp_path / 'e.pth')
+def test_epochs(tmp_path, resumable, epoch, is_finished):
+    torch.save({**resumable, 'meta': {'epoch': epoch, 'iter': 100}}, tmp_path / 'e.pth')
     (tmp_path / 'last_checkpoint').write_text(str(tmp_path / 'e.pth'))
     train_cfg = {'by_epoch': True, 'max_epochs': 3}
     cfg = Config({'work_dir': str(tmp_path), 'resume': True, 'train_cfg': train_cfg})

@@ -16,7 +16,7 @@ from mmengine.visualization import Visualizer
 from mmpretrain.apis import ImageClassificationInferencer
 from mmpretrain.structures import DataSample
 
-from vil_mm.apis.inputs import ImageInputs, one_at_a_time
+from vil_mm.apis.inputs import ImageInputs, check_class_names, one_at_a_time
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.captions import draw_classes
@@ -82,6 +82,7 @@ class ClsInferencer(ImageInputs, ImageClassificationInferencer):
         else:
             load_whole(self.model, find_state_dict(content, str(weights)), str(weights))
         noted = find_meta(content).get('dataset_meta') or {}
+        check_class_names(noted.get('classes'), cfg.model.head.get('num_classes', 0), str(weights))
         self.classes = classes or noted.get('classes') or self.classes
 
     def __call__(

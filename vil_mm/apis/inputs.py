@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from logging import WARNING
 from pathlib import Path
 
@@ -14,8 +14,9 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import MODELS
 
+from vil_mm.checkpoints.reading import CheckpointError
 from vil_mm.datasets.images import distinct_names, list_images
-from vil_mm.datasets.reading import ImageReader
+from vil_mm.datasets.reading import ImageReader, apply
 from vil_mm.models.inspection import count_channels
 from vil_mm.progress import no_progress, show_progress, track
 from vil_mm.runs.nested import as_list
@@ -96,7 +97,7 @@ class ImageInputs:
         transforms = Compose(steps).transforms
         self.reader = ImageReader(transforms)
         rest = transforms[transforms.index(self.reader.loader) + 1 :]
-        return Compose([self.load, *rest])
+        return Compose([self.load, *(functools.partial(apply, step) for step in rest)])
 
     def preprocess(self, inputs: list, batch_size: int = 1) -> Iterator:
         """Yield batches for the model; removes unreadable images of a folder from ``inputs``."""
@@ -189,6 +190,16 @@ class ImageInputs:
 def _count_bands(image: np.ndarray) -> int:
     """C for ``(H, W, C)``, 1 for ``(H, W)``."""
     return 1 if image.ndim == 2 else image.shape[2]
+
+
+def check_class_names(names: Sequence[str] | None, count: int, weights: str) -> None:
+    """Fail if a checkpoint names fewer classes than the model predicts.
+
+    Raises:
+        CheckpointError: It does.
+    """
+    if names and len(names) < count:
+        raise CheckpointError(f'{weights} names {len(names)} classes, but the model has {count}')
 
 
 def find_model_scope(cfg: Config, scope: str) -> str:

@@ -19,7 +19,7 @@ from mmseg.registry import DATASETS
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from vil_mm.apis.inputs import ImageInputs, find_model_scope, one_at_a_time
+from vil_mm.apis.inputs import ImageInputs, check_class_names, find_model_scope, one_at_a_time
 from vil_mm.checkpoints.matching import load_whole
 from vil_mm.checkpoints.reading import find_meta, find_state_dict, read_checkpoint
 from vil_mm.engine.visualizer import default_palette
@@ -203,6 +203,8 @@ class SegInferencer(ImageInputs, MMSegInferencer):
         else:
             load_whole(model, find_state_dict(self.checkpoint, self.weights), self.weights)
             meta = find_meta(self.checkpoint)
+            names = (meta.get('dataset_meta') or {}).get('classes')
+            check_class_names(names, model.num_classes, self.weights)
         model.dataset_meta = _find_dataset_meta(meta.get('dataset_meta'), cfg, model)
 
     @property

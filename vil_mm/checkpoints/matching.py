@@ -32,7 +32,7 @@ def load_whole(model: nn.Module, state: Mapping[str, Tensor], source: str) -> No
     """
     if is_official(state) and hasattr(model, 'head'):
         state = convert(state, source)
-    state = {key.removeprefix('module.'): value for key, value in state.items()}
+    state = _plain(state)
     check_match(state, model.state_dict(), source)
     model.load_state_dict(state, strict=False)  # unused weights have been logged
 
@@ -58,7 +58,7 @@ def check_match(
     Raises:
         CheckpointError: Weights are missing; the message lists them or names the other model.
     """
-    stored = {key.removeprefix('module.'): value for key, value in stored.items()}
+    stored = _plain(stored)
     if is_official(stored):
         raise CheckpointError(ask_to_convert(source, source))
     missing = [key for key in own if key not in stored or not _matches(key, own, stored)]
@@ -90,7 +90,7 @@ def check_resumes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], sourc
     Raises:
         CheckpointError: A shape differs; the message names the first weight and both shapes.
     """
-    stored = {key.removeprefix('module.'): value for key, value in stored.items()}
+    stored = _plain(stored)
     other = [key for key in own if key in stored and stored[key].shape != own[key].shape]
     if other:
         there, here = (tuple(state[other[0]].shape) for state in (stored, own))
@@ -102,15 +102,21 @@ def check_resumes(stored: Mapping[str, Tensor], own: Mapping[str, Tensor], sourc
         )
 
 
+def _plain(state: Mapping[str, object]) -> dict[str, Tensor]:
+    """The tensors, without the prefix of wrappers for distributed training."""
+    tensors = {key: x for key, x in state.items() if isinstance(x, Tensor)}
+    return {key.removeprefix('module.'): x for key, x in tensors.items()}
+
+
 def _warn(message: str, logger: object) -> None:
     print_log(message, logger=logger, level=logging.WARNING)
 
 
 def _matches(key: str, own: Mapping, stored: Mapping) -> bool:
-    # a position embedding is resized when it is loaded
-    if key.endswith('pos_embed.embed'):
-        return own[key].shape[-1] == stored[key].shape[-1]
-    return own[key].shape == stored[key].shape
+    there, here = stored[key].shape, own[key].shape
+    if key.endswith('pos_embed.embed'):  # it is resized when it is loaded
+        return len(there) == 4 and there[0] == 1 and there[-1] == here[-1] and 0 not in there
+    return there == here
 
 
 def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
@@ -120,6 +126,7 @@ def _class_counts(keys: list[str], own: Mapping, stored: Mapping) -> str:
         for key in keys
         if _CLASSIFIER.search(key)
         and key in stored
+        and stored[key].dim() == own[key].dim()
         and len(own[key]) != len(stored[key])
         and own[key].shape[1:] == stored[key].shape[1:]
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,6 +18,8 @@ from vil_mm.files import check_archive
 
 # names of tensors that layers compute with; others may count (num_batches_tracked) or index
 _FLOATING = re.compile(r'(weight|bias|running_mean|running_var|embed|token|gamma|scale)$')
+
+_WRAPPERS = re.compile(r'^(module\.)+')  # of distributed training
 
 
 class CheckpointError(ValueError):
@@ -39,8 +43,8 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        CheckpointError: The file holds more than tensors and plain containers, or declares far more
-            data than it has.
+        CheckpointError: The file holds more than tensors and plain containers, declares far more
+            data than it has, or its ``meta`` is malformed.
     """
     if '://' in checkpoint:
         raise CheckpointError(
@@ -58,7 +62,7 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
             check_archive(file)
             with torch.serialization.safe_globals(STAND_INS):
                 content = torch.load(file, map_location=map_location, weights_only=True)
-        return restore_histories(content)
+            content = restore_histories(content)
     except PermissionError:
         raise
     except Exception as error:  # on damaged files torch.load raises errors of any type
@@ -66,6 +70,8 @@ def read_checkpoint(checkpoint: str, map_location: str = 'cpu') -> object:
             f'not a checkpoint of tensors and plain containers, or cut off while it was written: '
             f'{checkpoint} ({_reason(error)})'
         ) from error
+    check_meta(content, checkpoint)
+    return content
 
 
 def _read_safetensors(file: BinaryIO, map_location: str) -> dict[str, Tensor]:
@@ -81,15 +87,13 @@ def find_state_dict(content: object, checkpoint: str) -> OrderedDict[str, Tensor
         CheckpointError: There are none, or they cannot be weights, see :func:`check_weights`.
     """
     state = content.get('state_dict', content) if isinstance(content, dict) else {}
-    pairs = state.items() if isinstance(state, dict) else ()
-    tensors = OrderedDict(
-        (key, x) for key, x in pairs if isinstance(key, str) and isinstance(x, Tensor)
-    )
+    state = state if isinstance(state, dict) else {}
+    tensors = OrderedDict((key, x) for key, x in state.items() if isinstance(x, Tensor))
     if not tensors:
         raise CheckpointError(
             f"{checkpoint} holds no weights, neither at the top level nor under 'state_dict'"
         )
-    check_weights(tensors, checkpoint)
+    check_weights(state, checkpoint)
     metadata = getattr(state, '_metadata', None)
     tensors._metadata = metadata if isinstance(metadata, dict) else OrderedDict()
     return tensors
@@ -105,22 +109,68 @@ def check_weights(state: Mapping[object, object], source: str) -> None:
     """Fail unless the tensors of a state dict can be weights of a model.
 
     They must be dense, in memory, of real numbers and finite; weights proper must be floating, and
-    variances not negative. Names must stay unique without the wrappers' 'module.'.
+    variances not negative. Names must be text and stay unique without the wrappers' 'module.'.
 
     Raises:
         CheckpointError: Names the first tensor that cannot.
     """
-    tensors = {key: x for key, x in state.items() if isinstance(key, str) and isinstance(x, Tensor)}
+    tensors = {key: x for key, x in state.items() if isinstance(x, Tensor)}
+    short: dict[str, str] = {}
     for key, x in tensors.items():
-        if problem := _find_problem(key, x):
+        if not isinstance(key, str):
+            raise CheckpointError(f'{source}: the name of a weight is {shown(key)}, not a text')
+        if problem := find_problem(key, x):
             raise CheckpointError(f'{source}: the weight {key} {problem}')
-        if key.startswith('module.') and key.removeprefix('module.') in tensors:
-            raise CheckpointError(
-                f'{source} holds two weights of one name: {key} and {key.removeprefix("module.")}'
-            )
+        other = short.setdefault(_WRAPPERS.sub('', key), key)
+        if other != key:
+            raise CheckpointError(f'{source} holds two weights of one name: {other} and {key}')
 
 
-def _find_problem(key: str, x: Tensor) -> str:
+def check_meta(content: object, source: str) -> None:
+    """Fail unless the metadata beside weights, if there are any, have mmengine's form.
+
+    Raises:
+        CheckpointError: Names the first entry that has not.
+    """
+    meta = content.get('meta') if isinstance(content, dict) else None
+    if meta is not None and not isinstance(meta, dict):
+        raise CheckpointError(f'{source}: its meta is one {type(meta).__name__}, not a dict')
+    data = (meta or {}).get('dataset_meta')
+    data = data if isinstance(data, dict) else {'dataset_meta': data}
+    for key, value in {**data, 'cfg': (meta or {}).get('cfg')}.items():
+        if value is not None and not _META.get(key, lambda _: True)(value):
+            raise CheckpointError(f'{source}: its meta has a malformed {key}: {shown(value)}')
+
+
+def shown(value: object) -> str:
+    """A value from a file, short and on one line."""
+    return ' '.join(reprlib.repr(value).split())
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(x, str) for x in value)
+
+
+def _are_colours(value: object) -> bool:
+    """Whether a value is a list of [red, green, blue], 0 to 255, or an array of these."""
+    rows = value.tolist() if isinstance(value, np.ndarray) else value
+    return isinstance(rows, list | tuple) and all(
+        isinstance(row, list | tuple)
+        and len(row) == 3
+        and all(type(x) is int and 0 <= x <= 255 for x in row)
+        for row in rows
+    )
+
+
+_META = {
+    'cfg': lambda value: isinstance(value, str),
+    'dataset_meta': lambda value: False,  # a dict has been opened
+    'classes': _are_names,
+    'palette': _are_colours,
+}
+
+
+def find_problem(key: str, x: Tensor) -> str:
     """What makes a tensor unusable as a weight, or ''."""
     if x.layout is not torch.strided or x.is_quantized or x.is_nested:
         return 'is sparse, nested or quantised; dense weights are expected'

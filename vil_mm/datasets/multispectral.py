@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -11,6 +12,7 @@ import numpy as np
 from mmcv.transforms import BaseTransform
 from mmengine.registry import TRANSFORMS
 
+from vil_mm.datasets.pixel_limit import TooManyPixelsError, check_count, check_pixels
 from vil_mm.errors import first_line
 
 MAX_BANDS = 16  # pages narrower than this are rows of pixels, not images
@@ -82,9 +84,10 @@ def read_bands(content: bytes, path: str) -> np.ndarray:
         path: The file's name, for messages.
 
     Raises:
-        ValueError: The file is not an image, has an unsupported pixel type, or holds values that
-            are not finite.
+        ValueError: The file is not an image, has too many pixels or an unsupported type of them, or
+            holds values that are not finite.
     """
+    check_pixels(content, path)
     if content[:4] in TIFF_SIGNATURES:
         image = _read_tiff(content, path)
     else:
@@ -112,10 +115,13 @@ def _read_tiff(content: bytes, path: str) -> np.ndarray:
         ) from None
     try:
         with tifffile.TiffFile(io.BytesIO(content)) as file:
+            check_count(math.prod(file.series[0].shape), path)
             axes, image = file.series[0].axes, file.series[0].asarray()
             # tifffile.imwrite(path, image) of (H, W, C) without planarconfig makes H pages
             if file.is_shaped and len(axes) == 3 and axes.endswith('YX') and _has_bands_last(image):
                 axes = 'YXS'
+    except TooManyPixelsError:
+        raise
     except Exception as error:  # tifffile and its codecs raise errors of any type
         raise ValueError(f'not an image, or a damaged one: {path} ({first_line(error)})') from error
     return _bands_last(axes, image, path)

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from mmcv.transforms import BaseTransform
 
+from vil_mm.datasets.pixel_limit import check_pixels
+
+NARROW = 20  # sides with this ratio may be resized to nothing
 PERCENTILES = (2, 98)  # of a band, which become 0 and 255 in pictures
 READING_ERRORS = (AssertionError, OSError, SyntaxError, ValueError, cv2.error)
+
+
+class TooNarrowError(ValueError):
+    """Nothing is left of an image when it is resized."""
+
+
+def apply(transform: Callable[[dict], dict | None], data: dict) -> dict | None:
+    """Apply a transform to a loaded image.
+
+    Raises:
+        TooNarrowError: Resizing leaves no pixel of the shorter side; the message names the file.
+    """
+    try:
+        return transform(data)
+    except cv2.error as error:
+        height, width = data['img'].shape[:2]
+        if max(height, width) < NARROW * min(height, width):
+            raise
+        raise TooNarrowError(
+            f'{data.get("img_path", "the image")} has {width}x{height} pixels, too narrow for '
+            f'{type(transform).__name__}: pad or crop it'
+        ) from error
 
 
 class Look(NamedTuple):
@@ -85,8 +110,9 @@ class ImageReader:
         """The loading transform's results: ``img`` ``(H, W, C)`` or ``(H, W)``, its shape, ....
 
         Raises:
-            ValueError: The file is not an image; the message names it.
+            ValueError: The file is not an image, or has too many pixels; the message names it.
         """
+        check_pixels(path)
         try:
             results = self.loader({'img_path': str(path)})
         except READING_ERRORS as error:

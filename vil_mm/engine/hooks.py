@@ -8,9 +8,11 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.optim import Optimizer
 
 from vil_mm.checkpoints.matching import check_match, check_resumes
-from vil_mm.checkpoints.reading import CheckpointError, find_meta
+from vil_mm.checkpoints.reading import find_meta
+from vil_mm.checkpoints.resumable import check_optimizer, check_resumable, check_schedulers
 from vil_mm.datasets.replay import mix_seeds, seed_everything
 
 
@@ -35,8 +37,8 @@ class RequireWeightsHook(Hook):
 
     mmengine loads with ``strict=False``: a file whose keys match nothing silently leaves random
     weights. This hook raises a ``CheckpointError``, which the tools print without a traceback.
-    Resuming also requires equal shapes and optimizer groups; when weights are only loaded, the
-    position embedding is resized. If class names differ from those of the data, a warning is
+    Resuming also requires the whole state of a run and equal shapes; when weights are only loaded,
+    the position embedding is resized. If class names differ from those of the data, a warning is
     logged.
 
     Args:
@@ -55,7 +57,7 @@ class RequireWeightsHook(Hook):
         check_match(stored, own, source, prefix=self.prefix, logger=runner.logger)
         if getattr(runner, '_resume', False):
             check_resumes(stored, own, source)
-            _check_groups(runner, checkpoint, source)
+            _check_state(runner, checkpoint, source)
         _warn_of_other_classes(runner, checkpoint, source)
         self.loaded = True
 
@@ -88,20 +90,16 @@ class BatchSizeHook(Hook):
             )
 
 
-def _check_groups(runner: Runner, checkpoint: dict, source: str) -> None:
-    """Raise CheckpointError if the optimizer's groups differ, where PyTorch would fail later."""
-    optimizer = getattr(getattr(runner, 'optim_wrapper', None), 'optimizer', None)
-    saved = (checkpoint.get('optimizer') or {}).get('param_groups')
-    if not isinstance(runner, Runner) or optimizer is None or not saved:
+def _check_state(runner: Runner, checkpoint: dict, source: str) -> None:
+    """Raise CheckpointError if the state is not the run's, where PyTorch would fail later."""
+    if not isinstance(runner, Runner):  # a strategy's state has its own form
         return
-    lengths = [[len(group['params']) for group in x] for x in (saved, optimizer.param_groups)]
-    if lengths[0] != lengths[1]:
-        there, here = (f'{sum(x)} parameters in {len(x)} groups' for x in lengths)
-        raise CheckpointError(
-            f'{source} cannot be resumed: its optimizer has {there}, that of the config {here}; '
-            'resume with the config of the run (a copy is in its work dir), or start a new run '
-            'from its weights: set load_from=FILE and another work_dir'
-        )
+    schedulers = runner.param_schedulers
+    check_resumable(checkpoint, source, with_schedulers=bool(schedulers))
+    if isinstance(getattr(runner.optim_wrapper, 'optimizer', None), Optimizer):
+        check_optimizer(checkpoint['optimizer'], runner.optim_wrapper.optimizer, source)
+    if isinstance(schedulers, list):
+        check_schedulers(checkpoint['param_schedulers'], schedulers, source)
 
 
 def _warn_of_other_classes(runner: Runner, checkpoint: dict, source: str) -> None:

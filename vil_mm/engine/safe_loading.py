@@ -14,6 +14,7 @@ import yaml
 from mmengine.fileio import register_handler
 from mmengine.fileio.handlers import YamlHandler
 from mmengine.runner import CheckpointLoader
+from torch import Tensor
 
 from vil_mm.checkpoints.reading import CheckpointError, check_weights, read_checkpoint
 
@@ -38,10 +39,12 @@ def load_from_local(
 
 
 def _clean(state: object, source: str) -> OrderedDict:
-    """Check a state dict and drop keys that are no names, at which mmengine would fail."""
+    """Check a state dict, and drop what is no weight and has no name: mmengine would fail."""
     if not isinstance(state, dict):
         raise CheckpointError(f'{source} is no dict of weights, but a {type(state).__name__}')
     check_weights(state, source)
+    if not any(isinstance(x, Tensor) for x in state.values()):
+        raise CheckpointError(f'{source} holds no weights')
     named = OrderedDict((key, x) for key, x in state.items() if isinstance(key, str))
     metadata = getattr(state, '_metadata', None)
     named._metadata = metadata if isinstance(metadata, dict) else OrderedDict()

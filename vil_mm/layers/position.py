@@ -49,6 +49,7 @@ class PositionEmbedding(nn.Module):
 def _resize_on_load(module: PositionEmbedding, state_dict: dict, prefix: str, *_) -> None:
     key = prefix + 'embed'
     stored = state_dict.get(key)
-    if stored is not None and stored.dim() == 4 and stored.shape[-1] == module.embed.shape[-1]:
+    shape = () if stored is None else stored.shape
+    if len(shape) == 4 and 0 not in shape and shape[-1] == module.embed.shape[-1]:
         grid = tuple(module.embed.shape[1:3])
         state_dict[key] = resize_embedding(stored.float(), grid).to(stored.dtype)

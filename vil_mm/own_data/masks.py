@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+from vil_mm.datasets.pixel_limit import check_pixels
+
 GREY, PALETTE, COLOUR = 'grey', 'palette', 'colour'
 SHOWN = 6  # codes listed in a message
 OPAQUE = 128  # lowest alpha of a painted pixel
@@ -101,8 +103,9 @@ def open_mask(path: Path) -> Image.Image:
     """Read a mask and turn it as its EXIF data say.
 
     Raises:
-        ValueError: The file cannot be read, or has several pages.
+        ValueError: The file cannot be read, has too many pixels, or several pages.
     """
+    check_pixels(path)
     try:
         with Image.open(path) as image:
             image.load()

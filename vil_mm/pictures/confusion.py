@@ -19,7 +19,9 @@ from mmengine.dataset import BaseDataset
 from mmpretrain.evaluation import ConfusionMatrix
 
 from vil_mm.datasets.checks import mask_loader
+from vil_mm.datasets.checks.files import is_cut_off
 from vil_mm.datasets.label_maps import resize_nearest
+from vil_mm.datasets.pixel_limit import check_pixels
 from vil_mm.errors import ArgumentError
 from vil_mm.files import check_archive
 from vil_mm.pictures.figures import new_figure, save_figure
@@ -91,7 +93,7 @@ def segmentor_confusion(
 
     Raises:
         FileNotFoundError: An image has no map.
-        ValueError: A map has a class that the data set does not have.
+        ValueError: A map is damaged, or has a class that the data set does not have.
     """
     num_classes, total = len(dataset.metainfo['classes']), len(dataset)
     first = int(getattr(dataset, 'reduce_zero_label', False))
@@ -100,12 +102,12 @@ def segmentor_confusion(
     for i in range(total):
         info = dataset.get_data_info(i)
         path = folder / f'{Path(info["img_path"]).stem}.png'
-        predicted = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
-        if predicted is None:
+        if not path.is_file():
             raise FileNotFoundError(
                 f'no label map {path}; to make them, run '
                 f'python tools/test.py CONFIG CHECKPOINT --out {folder}'
             )
+        predicted = _read_map(path)
         truth = load(info)['gt_seg_map']
         predicted = resize_nearest(predicted, truth.shape).astype(np.int64) - first
         known = truth < num_classes
@@ -121,6 +123,19 @@ def segmentor_confusion(
         matrix += np.bincount(pairs, minlength=num_classes**2).reshape(matrix.shape)
         progress('label maps', i + 1, total)
     return matrix
+
+
+def _read_map(path: Path) -> np.ndarray:
+    """A label map as stored.
+
+    Raises:
+        ValueError: The file is damaged, or has too many pixels.
+    """
+    check_pixels(path)
+    labels = None if is_cut_off(path) else cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    if labels is None or labels.dtype.kind not in 'ui':
+        raise ValueError(f'{path} is not a label map, or a damaged one')
+    return labels
 
 
 def classifier_confusion(predictions: Mapping[str, np.ndarray], num_classes: int) -> np.ndarray:

@@ -100,10 +100,14 @@ def _read_lines(path: Path) -> list[dict]:
     lines, records = path.read_text(errors='replace').splitlines(), []
     for number, line in enumerate(lines, start=1):
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError as error:
             if number < len(lines):
                 raise ValueError(f'{path}, line {number} is not JSON: {line[:60]!r}') from error
+            continue
+        if not isinstance(record, dict):
+            raise ValueError(f'{path}, line {number} holds no scalars: {line[:60]!r}')
+        records.append(record)
     return records
 
 

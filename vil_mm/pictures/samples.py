@@ -12,7 +12,7 @@ from mmcv.transforms import Compose
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from vil_mm.datasets.reading import ImageReader, Look
+from vil_mm.datasets.reading import ImageReader, Look, apply
 from vil_mm.models import VisionLSTM
 from vil_mm.runs.tasks import registry_scope
 
@@ -84,7 +84,9 @@ def read_samples(
 def _sample(
     model: nn.Module, pipeline: Compose, path: Path, device: torch.device, look: Look
 ) -> Sample:
-    packed = pipeline({'img_path': str(path)})
+    packed = {'img_path': str(path)}
+    for transform in pipeline.transforms:
+        packed = apply(transform, packed)
     batch = {'inputs': [packed['inputs']], 'data_samples': [packed['data_samples']]}
     inputs = model.data_preprocessor(batch, False)['inputs'].to(device)
     mean, std = (

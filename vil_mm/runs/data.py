@@ -166,7 +166,8 @@ def _explain_failure(spec: ConfigDict, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError) and spec.get('ann_file'):
         file = os.path.join(spec.get('data_root') or '', spec.ann_file)
         return f'{file} is not UTF-8 text: save it as UTF-8'
-    return f'{spec.get("type")} cannot be built: {named_line(error)}'
+    source = f' from {spec.ann_file}' if spec.get('ann_file') else ''
+    return f'{spec.get("type")} cannot be built{source}: {named_line(error)}'
 
 
 class NameFilesHook(Hook):

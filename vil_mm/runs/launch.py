@@ -119,6 +119,8 @@ def prepare_testing(
             f'{checkpoint} is a folder, as written by strategies that shard weights: name a file '
             'of the whole model (for DeepSpeed, zero_to_fp32.py in the work dir makes one)'
         )
+    if 'backbone' not in (cfg.get('model') or {}):
+        raise ValueError(f'{cfg.filename}: no model; name a config of a whole model')
     check_checkpoint(checkpoint)
     cfg.pop('runner_type', None)  # strategies are for training
     task = find_task(cfg)

@@ -37,6 +37,7 @@ def read_config(
     except Exception as error:  # a config is a program and may raise anything
         said = named_line(error) + _find_base(error)
         raise ValueError(f'{path} cannot be read as a config: {said}') from error
+    _check_form(cfg, path)
     if lost := describe_lost_data_root(cfg):
         print(f'warning: {path}: {lost}', file=sys.stderr)
     cfg.launcher = launcher
@@ -48,6 +49,14 @@ def read_config(
         raise ValueError(f'an override does not fit {path}: {named_line(error)}') from error
     cfg.work_dir = work_dir or cfg.get('work_dir') or str(Path('work_dirs', Path(path).stem))
     return cfg
+
+
+def _check_form(cfg: Config, path: str) -> None:
+    model = cfg.get('model') or {}
+    backbone = model.get('backbone') or {} if isinstance(model, dict) else {}
+    for key, value in (('model', model), ('model.backbone', backbone)):
+        if not isinstance(value, dict):
+            raise ValueError(f'{path}: {key} is one {type(value).__name__}, expected a dict')
 
 
 def _find_base(error: Exception) -> str:

@@ -14,6 +14,8 @@ from vil_mm.datasets.checks.findings import allowed_values, listed
 from vil_mm.datasets.checks.pairs import reason
 from vil_mm.datasets.checks.parts import REMOTE, find_file, is_loading, loading, loads_mask
 from vil_mm.datasets.imagenet import DatasetError
+from vil_mm.datasets.pixel_limit import TooManyPixelsError, check_pixels
+from vil_mm.datasets.reading import apply
 
 
 class BadFileError(DatasetError):
@@ -55,6 +57,7 @@ class CheckedLoading(Compose):
 
         Raises:
             BadFileError: A file cannot be used; the message names it.
+            TooNarrowError: Nothing is left of an image when it is resized.
         """
         for transform in self.transforms:
             data = self.step(transform, data)
@@ -65,10 +68,14 @@ class CheckedLoading(Compose):
     def step(self, transform: BaseTransform, data: dict) -> dict | None:
         """Run one of the transforms; raises as :meth:`__call__`."""
         if not is_loading(transform):
-            return transform(data)
+            return apply(transform, data)
         path = find_file(transform, data)
         try:
+            if REMOTE not in path:
+                check_pixels(path)
             loaded = transform(data)
+        except TooManyPixelsError as error:
+            raise BadFileError(str(error)) from error
         except Exception as error:  # damaged files raise errors of almost any type
             raise BadFileError(f'{path} cannot be read ({reason(path, error)})') from error
         if loaded is not None:
@@ -83,7 +90,7 @@ class CheckedLoading(Compose):
             return
         labels, size = data['gt_seg_map'], tuple(data.get('ori_shape', ()))
         if size and labels.shape != size:
-            yield f'has the shape {labels.shape}, its image {size}'
+            yield f'has the shape {labels.shape}, its image {data.get("img_path", "")} {size}'
         if self.num_classes:
             wrong = np.unique(labels[(labels >= self.num_classes) & (labels != self.ignore_index)])
             if wrong.size:

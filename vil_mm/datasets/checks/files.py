@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from vil_mm.datasets.pixel_limit import TooManyPixelsError, check_pixels
+
 # A kind of problem (a key of ``tree_report.FIXES``) and the name of the file that has it.
 Problem = tuple[str, str]
 # An image and its annotation, relative to the root; None where there is no such file.
@@ -80,6 +82,7 @@ def _check_file(
         num_bytes = path.stat().st_size
         if num_bytes == 0:
             return None, [('empty files', '')]
+        check_pixels(path)
         with path.open('rb') as file:
             content = file if quick else io.BytesIO(file.read())
             with Image.open(content) as image:
@@ -90,6 +93,8 @@ def _check_file(
                 if not _has_end(content, num_bytes, image.format or ''):
                     raise ValueError('its end is missing')
         return size, findings
+    except TooManyPixelsError as error:
+        return None, [('unreadable files', f' ({str(error).removeprefix(str(path)).strip()})')]
     except Exception as error:  # damaged files make Pillow raise errors of almost any type
         reason = 'no known format' if isinstance(error, Image.UnidentifiedImageError) else error
         if isinstance(error, OSError) and error.strerror:

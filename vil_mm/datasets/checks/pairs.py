@@ -21,6 +21,7 @@ from vil_mm.datasets.checks.masks import (
     raw_mask,
 )
 from vil_mm.datasets.checks.parts import REMOTE, Part, find_file, loads_mask
+from vil_mm.datasets.pixel_limit import TooManyPixelsError, check_pixels
 
 COPY_AGAIN = 'copy or export it again, or take it out of the set'
 
@@ -96,8 +97,14 @@ def reason(path: str, error: Exception) -> str:
 def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) -> Iterator[Finding]:
     """Let one transform read its file, and check the result."""
     try:
+        if REMOTE not in path:
+            check_pixels(path)
         raw = raw_mask(load, path) if loads_mask(load) else None
         loaded = load.transform(info) if raw is None or raw.ndim == 2 else info
+    except TooManyPixelsError as error:
+        what, _, fix = str(error).partition(': ')
+        yield Finding('large files', what, fix)
+        return
     except Exception as error:  # damaged files raise errors of almost any type
         yield unreadable(path, error)
         return
