@@ -142,8 +142,12 @@ def _draw_video(
             for frame in track(video, len(video), f'frames of {source.name}', progress):
                 write(inferencer.draw(frame, side_by_side=side_by_side, fixed_size=True))
                 written += 1
-        if mmcv.VideoReader(str(unfinished)).frame_cnt < written:  # OpenCV reports no errors
+        if not _is_complete(unfinished, written):  # OpenCV reports no errors
             raise OSError(f'could not write {target}: is the disk full?')
+
+
+def _is_complete(video: Path, frames: int) -> bool:
+    return video.is_file() and mmcv.VideoReader(str(video)).frame_cnt >= frames
 
 
 @contextmanager

@@ -170,7 +170,7 @@ class SkipNonFinite:
                 f'max_skips={self.max_skips}'
             )
         print_log(
-            f'update skipped at iteration {last}, {why} ({counts})',
+            f'update skipped at iteration {self._inner_count}, {why} ({counts})',
             logger='current',
             level=logging.WARNING,
         )
