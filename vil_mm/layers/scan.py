@@ -13,10 +13,13 @@ from vil_mm.layers.conv import CausalConv1d, TokenConv2d, directed
 from vil_mm.layers.fused.scan import NUM_HEADS, altered_module, can_fuse, fused_scan
 from vil_mm.layers.gates import GateLinear, gates
 from vil_mm.layers.headwise import BlockDiagonalLinear
+from vil_mm.layers.native.op import native_scan
+from vil_mm.layers.native.scan import can_run
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.traversal import Order
-from vil_mm.mlstm import mlstm
+from vil_mm.mlstm import BACKENDS, mlstm
 
+SCAN_BACKENDS = (*BACKENDS, 'native')
 CONVS = {'conv2d': TokenConv2d, 'causal_conv1d': CausalConv1d}
 
 
@@ -26,15 +29,16 @@ class Scan(nn.Module):
     Nothing is reordered for a reversed direction: the convolution turns its kernel and the mLSTM
     reads from the end. A scan by columns sees the transposed grid, which is a view.
 
-    Submodules are called, so each may be hooked, wrapped or replaced. Only if none was altered and
-    Triton can run, :func:`~vil_mm.layers.fused.scan.fused_scan` computes the same from their
-    weights. A module that replaces ``conv`` maps ``(B, E, Hg, Wg)`` to the same shape.
+    Submodules are called, so each may be hooked, wrapped or replaced. Only if none was altered,
+    :func:`~vil_mm.layers.fused.scan.fused_scan` on a GPU or
+    :func:`~vil_mm.layers.native.op.native_scan` on a CPU computes the same from their weights. A
+    module that replaces ``conv`` maps ``(B, E, Hg, Wg)`` to the same shape.
 
     Args:
         channels: Inner channels E of a layer, in 4 mLSTM heads of E/4.
         conv: 'conv2d' (version 2) or 'causal_conv1d' (version 1).
         bias: Biases of q, k, v and of the head norm (version 2).
-        mlstm_backend: See :func:`vil_mm.mlstm.mlstm`.
+        mlstm_backend: See :func:`vil_mm.mlstm.mlstm`, or 'native': the scan in C++, on a CPU.
     """
 
     def __init__(
@@ -74,13 +78,16 @@ class Scan(nn.Module):
         """The scan of a grid ``(B, Hg, Wg, E)`` along its rows."""
         if can_fuse(self, x):
             return fused_scan(self, x, z, reverse)
+        if can_run(self, x):
+            return native_scan(self, x, z, reverse)
         x = x.contiguous()  # once here, or oneDNN's convolution takes twice as long
         in_place = self.may_overwrite()
         a = F.silu(self.convolve(x, reverse), inplace=in_place)
         q, k, v = self.q_proj(a), self.k_proj(a), self.v_proj(x)
         igate, fgate = gates(self.igate, self.fgate, q, k, v)
         q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (q, k, v))
-        h = mlstm(q, k, v, igate, fgate, reverse=reverse, backend=self.mlstm_backend)
+        backend = 'auto' if self.mlstm_backend == 'native' else self.mlstm_backend
+        h = mlstm(q, k, v, igate, fgate, reverse=reverse, backend=backend)
         y = self.head_norm(h)
         y = y.addcmul_(self.skip, a) if in_place else torch.addcmul(y, self.skip, a)
         return y.mul_(F.silu(z)).to(z.dtype)

@@ -17,6 +17,8 @@ HAS_TRITON = importlib.util.find_spec('triton') is not None
 # Triton's interpreter runs kernels on a CPU, slowly: for tests. It must be chosen before any kernel
 # is imported.
 INTERPRETED = HAS_TRITON and os.environ.get('TRITON_INTERPRET') == '1'
+# VIL_MM_KERNELS=0 runs everything in plain PyTorch: neither these kernels nor the native scan.
+DISABLED = os.environ.get('VIL_MM_KERNELS') == '0'
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 AXES = ('batch', 'row', 'column', 'head')  # of maps (B, Hg, Wg, ...), in names of strides
@@ -24,6 +26,8 @@ AXES = ('batch', 'row', 'column', 'head')  # of maps (B, Hg, Wg, ...), in names 
 
 def unsupported_reason(*tensors: Tensor) -> str | None:
     """Why kernels cannot run on ``tensors``, for a message; None if they can."""
+    if DISABLED:
+        return 'the environment variable VIL_MM_KERNELS is 0'
     if not HAS_TRITON:
         return 'the package triton is not installed'
     for x in tensors:

@@ -1,0 +1,146 @@
+"""The native scan as a PyTorch operator with its gradient."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from vil_mm.layers.conv import token_conv
+from vil_mm.layers.gates import gate_product
+from vil_mm.layers.headwise import block_diagonal
+from vil_mm.layers.native import library
+from vil_mm.layers.norm import head_norm
+from vil_mm.mlstm import mlstm
+from vil_mm.mlstm.triton.memory import empty_grid
+
+EPS = 1e-6  # of the mLSTM's normaliser
+
+
+def weights_of(scan: nn.Module) -> list[Tensor | None]:
+    """In the order of ``library.PARAMETERS``."""
+    projections = (scan.q_proj, scan.k_proj, scan.v_proj)
+    return [
+        scan.conv.weight,
+        scan.conv.bias,
+        *(x.weight for x in projections),
+        *(x.bias for x in projections),
+        scan.igate.weight,
+        scan.igate.bias,
+        scan.fgate.weight,
+        scan.fgate.bias,
+        scan.head_norm.weight,
+        scan.head_norm.bias,
+        scan.skip,
+    ]
+
+
+def native_scan(scan: nn.Module, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
+    """The result of ``scan.by_rows``, from the weights of its modules.
+
+    Args:
+        scan: A :class:`vil_mm.layers.Scan` for which ``can_run``.
+        x, z: ``(B, Hg, Wg, E)``, float32 or half precision; computed in float32.
+        reverse: Read the sequence from its end.
+    """
+    weights = [None if w is None else w.float() for w in weights_of(scan)]
+    dtype, x, z = z.dtype, x.float(), z.float()
+    recorded = torch.is_grad_enabled() and any(
+        w is not None and w.requires_grad for w in (x, z, *weights)
+    )
+    y, *_ = torch.ops.vil_mm.native_scan(x, z, *weights, reverse, scan.head_norm.eps, recorded)
+    return y.to(dtype)
+
+
+@torch.library.custom_op('vil_mm::native_scan', mutates_args=())
+def scan_op(
+    x: Tensor,
+    z: Tensor,
+    conv: Tensor,
+    conv_bias: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_bias: Tensor | None,
+    k_bias: Tensor | None,
+    v_bias: Tensor | None,
+    igate: Tensor,
+    igate_bias: Tensor,
+    fgate: Tensor,
+    fgate_bias: Tensor,
+    norm: Tensor,
+    norm_bias: Tensor | None,
+    skip: Tensor,
+    reverse: bool,
+    norm_eps: float,
+    recorded: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """y ``(B, Hg, Wg, E)``, laid out as z, and what the gradient needs if it is ``recorded``.
+
+    That is, in reading order: the gates ``(B, 8, S)``, the convolution ``(B, S, E)``, the mLSTM's
+    output ``(B, S, E)``, and the state that each chunk receives.
+    """
+    x, z = _readable(x), _readable(z)
+    y, *kept = _outputs(x, z, recorded)
+    weights = [conv, conv_bias, q, k, v, q_bias, k_bias, v_bias, igate, igate_bias]
+    weights += [fgate, fgate_bias, norm, norm_bias, skip]
+    weights = [None if w is None else w.contiguous() for w in weights]
+    arguments = _arguments(x, z, weights, kept, reverse, norm_eps)
+    arguments.y = library.as_map(y)
+    library.call('forward', arguments)
+    return y, *kept
+
+
+@scan_op.register_fake
+def _(x, z, *rest):
+    return _outputs(x, z, rest[-1])
+
+
+def _outputs(x: Tensor, z: Tensor, recorded: bool) -> tuple[Tensor, ...]:
+    images, rows, columns, channels = x.shape
+    length, width = rows * columns, channels // library.HEADS
+    chunks = -(-length // library.chunk_size(length))
+    kept = images if recorded else 0
+    return (
+        empty_grid(z),
+        x.new_empty(images, 2 * library.HEADS, length),
+        x.new_empty(kept, length, channels),
+        x.new_empty(kept, length, channels),
+        x.new_empty(kept, library.HEADS, chunks, width * (width + 1)),
+    )
+
+
+def _arguments(
+    x: Tensor, z: Tensor, weights: list[Tensor | None], kept: list[Tensor], reverse, norm_eps
+) -> library.Arguments:
+    """Without those of the gradient and without y."""
+    images, rows, columns, channels = x.shape
+    chunk = library.chunk_size(rows * columns)
+    threads = torch.get_num_threads()
+    arguments = library.Arguments(
+        images, rows, columns, channels, reverse, chunk, threads, norm_eps, EPS, library.parallel()
+    )
+    arguments.x, arguments.z = library.as_map(x), library.as_map(z)
+    arguments.weights = library.as_parameters(weights)
+    arguments.gates, arguments.conv, arguments.hidden, arguments.states = (
+        y.data_ptr() or None for y in kept
+    )
+    return arguments
+
+
+def _readable(x: Tensor) -> Tensor:
+    return x if x.stride(-1) == 1 else x.contiguous()
+
+
+def plain_scan(x: Tensor, z: Tensor, *weights: Tensor | None, reverse: bool, eps: float) -> Tensor:
+    """The same in plain PyTorch, for derivatives of the gradient."""
+    conv, conv_bias, q, k, v, q_bias, k_bias, v_bias, *gates, norm, norm_bias, skip = weights
+    a = F.silu(token_conv(rearrange(x, 'b h w e -> b e h w'), conv, conv_bias, reverse))
+    a = rearrange(a, 'b e h w -> b h w e')
+    parts = ((a, q, q_bias), (a, k, k_bias), (x, v, v_bias))
+    q, k, v = (block_diagonal(source, weight, bias) for source, weight, bias in parts)
+    igate, fgate = (gate_product((q, k, v), *gate) for gate in (gates[:2], gates[2:]))
+    q, k, v = (y.unflatten(-1, (library.HEADS, -1)) for y in (q, k, v))
+    h = mlstm(q, k, v, igate, fgate, reverse=reverse, eps=EPS)
+    return torch.addcmul(head_norm(h, norm, norm_bias, eps), skip, a) * F.silu(z)
