@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -16,6 +18,7 @@ from vil_mm.mlstm import mlstm
 from vil_mm.mlstm.triton.memory import empty_grid
 
 EPS = 1e-6  # of the mLSTM's normaliser
+INPUTS = 2 + len(library.PARAMETERS)  # tensors that the operator differentiates
 
 
 def weights_of(scan: nn.Module) -> list[Tensor | None]:
@@ -97,6 +100,90 @@ def _(x, z, *rest):
     return _outputs(x, z, rest[-1])
 
 
+@torch.library.custom_op('vil_mm::native_scan_backward', mutates_args=())
+def backward_op(
+    dy: Tensor,
+    x: Tensor,
+    z: Tensor,
+    conv: Tensor,
+    conv_bias: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    q_bias: Tensor | None,
+    k_bias: Tensor | None,
+    v_bias: Tensor | None,
+    igate: Tensor,
+    igate_bias: Tensor,
+    fgate: Tensor,
+    fgate_bias: Tensor,
+    norm: Tensor,
+    norm_bias: Tensor | None,
+    skip: Tensor,
+    gates: Tensor,
+    conv_out: Tensor,
+    hidden: Tensor,
+    states: Tensor,
+    reverse: bool,
+    norm_eps: float,
+) -> list[Tensor]:
+    """Gradients of x, z and the weights, without those of biases that are None."""
+    x, z, dy = _readable(x), _readable(z), _readable(dy)
+    weights = [conv, conv_bias, q, k, v, q_bias, k_bias, v_bias, igate, igate_bias]
+    weights += [fgate, fgate_bias, norm, norm_bias, skip]
+    weights = [None if w is None else w.contiguous() for w in weights]
+    arguments = _arguments(x, z, weights, [gates, conv_out, hidden, states], reverse, norm_eps)
+    dx, dz, *gradients = _gradients(x, z, weights)
+    arguments.dy, arguments.dx, arguments.dz = map(library.as_map, (dy, dx, dz))
+    arguments.gradients = library.as_parameters(gradients)
+    dconv, dgates = torch.empty_like(conv_out), torch.empty_like(gates)
+    arguments.dconv, arguments.dgates = dconv.data_ptr(), dgates.data_ptr()
+    library.call('backward', arguments)
+    return [dx, dz, *(g for g in gradients if g is not None)]
+
+
+@backward_op.register_fake
+def _(dy, x, z, *rest):
+    return [g for g in _gradients(x, z, rest[:15]) if g is not None]
+
+
+def _gradients(x: Tensor, z: Tensor, weights: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Memory for them."""
+    dense = torch.contiguous_format
+    return [
+        empty_grid(x),
+        empty_grid(z),
+        *(None if w is None else torch.empty_like(w, memory_format=dense) for w in weights),
+    ]
+
+
+def _save(ctx, inputs, output) -> None:
+    *tensors, ctx.reverse, ctx.norm_eps, recorded = inputs
+    if not recorded:
+        return
+    ctx.save_for_backward(*tensors, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _differentiate(ctx, dy, *_) -> tuple:
+    if dy is None:
+        return (None,) * (INPUTS + 3)
+    tensors = ctx.saved_tensors
+    if torch.is_grad_enabled():  # the gradient will be differentiated
+        gradients = _plain_gradients(dy, tensors[:INPUTS], ctx.reverse, ctx.norm_eps)
+    else:
+        gradients = torch.ops.vil_mm.native_scan_backward(
+            dy, *tensors, ctx.reverse, ctx.norm_eps
+        )
+    following = iter(gradients)
+    found = [None if x is None else next(following) for x in tensors[:INPUTS]]
+    return (*found, None, None, None)
+
+
+scan_op.register_autograd(_differentiate, setup_context=_save)
+
+
 def _outputs(x: Tensor, z: Tensor, recorded: bool) -> tuple[Tensor, ...]:
     images, rows, columns, channels = x.shape
     length, width = rows * columns, channels // library.HEADS
@@ -144,3 +231,14 @@ def plain_scan(x: Tensor, z: Tensor, *weights: Tensor | None, reverse: bool, eps
     q, k, v = (y.unflatten(-1, (library.HEADS, -1)) for y in (q, k, v))
     h = mlstm(q, k, v, igate, fgate, reverse=reverse, eps=EPS)
     return torch.addcmul(head_norm(h, norm, norm_bias, eps), skip, a) * F.silu(z)
+
+
+def _plain_gradients(dy: Tensor, inputs: Sequence[Tensor | None], reverse, norm_eps) -> list:
+    """What backward_op returns, as a graph that can be differentiated again."""
+    present = [x for x in inputs if x is not None]
+    with torch.enable_grad():
+        present = [x if x.requires_grad else x.detach().requires_grad_() for x in present]
+        following = iter(present)
+        x, z, *weights = (None if x is None else next(following) for x in inputs)
+        y = plain_scan(x, z, *weights, reverse=reverse, eps=norm_eps)
+        return list(torch.autograd.grad(y, present, dy, create_graph=True))

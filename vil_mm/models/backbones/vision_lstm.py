@@ -24,7 +24,7 @@ from vil_mm.layers import (
     insert_middle,
     pool,
 )
-from vil_mm.mlstm import BACKENDS
+from vil_mm.layers.scan import SCAN_BACKENDS
 from vil_mm.models.backbones.options import (
     OptionError,
     read_arch,
@@ -110,7 +110,7 @@ class VisionLSTM(BaseModule):
             every layer; 'quad' adds the two scans by columns; 'alternating_quad' takes the four in
             turn. Scans of one layer have separate weights, or with '_shared' the same. Version 2's
             convolution acts on the grid as the scan reads it: reversed or transposed.
-        mlstm_backend: A backend of :func:`vil_mm.mlstm.mlstm`.
+        mlstm_backend: A backend of :func:`vil_mm.mlstm.mlstm`, or 'native': scans in C++ on a CPU.
         init_cfg: mmengine's initialisation; ``dict(type='Pretrained', checkpoint=...)`` takes a
             checkpoint of this package or an official one and fails if a weight is missing. With
             ``adapt_channels=True``, RGB weights are adapted to ``in_channels``, see
@@ -144,7 +144,7 @@ class VisionLSTM(BaseModule):
         self.version = read_choice('version', version, tuple(VERSIONS))
         self.out_type = read_choice('out_type', out_type, OUT_TYPES)
         self.traversal = read_choice('traversal', traversal, tuple(TRAVERSALS))
-        read_choice('mlstm_backend', mlstm_backend, BACKENDS)
+        read_choice('mlstm_backend', mlstm_backend, SCAN_BACKENDS)
         if out_type == 'middle_cls':
             _check_sequence(version, traversal)
         num_blocks = (num_layers + 1) // 2

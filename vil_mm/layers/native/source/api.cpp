@@ -1,6 +1,7 @@
 // What library.py calls.
+#include "gradient.h"
 #include "head.h"
-#include "mix.h"
+#include "mix_gradient.h"
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
@@ -17,6 +18,37 @@ void forward(const Scan& scan) {
   mix::forward(scan, weights);
   for_each(scan, int(scan.images) * HEADS,
            [&](int n) { Head(scan, weights, n / HEADS, n % HEADS).forward(); });
+}
+
+// Images are added in their order, so that the result does not depend on the number of threads.
+void add_up(const Scan& scan, const std::vector<Table>& parts, Table& total) {
+  const int64_t entries = int64_t(GRADIENT_ROWS) * scan.channels;
+  for (const Table& part : parts)
+    for (int64_t n = 0; n < entries && part.rows != total.rows; n += LANES)
+      add_to(total.rows + n, load(part.rows + n));
+  const int64_t S = scan.length();
+  for (int j = 0; j < GATES; j++) {
+    double bias = 0;
+    for (int64_t image = 0; image < scan.images; image++)
+      for (int64_t p = 0; p < S; p++) bias += scan.dgates[(image * GATES + j) * S + p];
+    total.gate_bias[j] = float(bias);
+  }
+}
+
+void backward(const Scan& scan) {
+  const int E = int(scan.channels);
+  const size_t part = size_t(GRADIENT_ROWS) * E;
+  std::vector<float> memory(size_t(WEIGHT_ROWS) * E), sums(part * scan.images);
+  const Table weights = table::pack(scan, memory.data());
+  std::vector<Table> d;
+  for (int image = 0; image < scan.images; image++)
+    d.push_back({E, sums.data() + image * part, {}});
+  for_each(scan, int(scan.images) * HEADS, [&](int n) {
+    HeadGradient(scan, weights, d[n / HEADS], n / HEADS, n % HEADS).run();
+  });
+  mix::backward(scan, weights, d);
+  add_up(scan, d, d[0]);
+  table::unpack(scan, weights, d[0]);
 }
 
 }  // namespace
@@ -40,4 +72,6 @@ static int guarded(Function function) {
 EXPORT int vil_mm_scan_forward(const Scan* scan) {
   return guarded([&] { forward(*scan); });
 }
-EXPORT int vil_mm_scan_backward(const Scan*) { return 2; }
+EXPORT int vil_mm_scan_backward(const Scan* scan) {
+  return guarded([&] { backward(*scan); });
+}
