@@ -1,10 +1,13 @@
 """Packaging of vil_mm. Settings of tools: pyproject.toml; the tested pins: constraints.txt."""
 
+import importlib.util
 import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
-from setuptools import find_packages, setup
+from setuptools import Distribution, find_packages, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
@@ -70,21 +73,63 @@ EXTRAS_REQUIRE['test'] = [
 ]
 
 
-class BuildWithMim(build_py):
-    """Puts configs/, tools/ and model-index.yml into the package's `.mim/`.
+def load_native() -> ModuleType:
+    """vil_mm/layers/native/build.py, without importing the package, which needs torch."""
+    path = ROOT / 'vil_mm' / 'layers' / 'native' / 'build.py'
+    spec = importlib.util.spec_from_file_location('vil_mm_native_build', path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
-    That is where OpenMMLab's mim looks for them, and vil_mm.apis.
+
+native = load_native()
+
+
+class BuildWithMim(build_py):
+    """Compiles the native scan, and puts configs/, tools/ and model-index.yml into `.mim/`.
+
+    `.mim/` is where OpenMMLab's mim looks for them, and vil_mm.apis.
     """
 
     def run(self) -> None:
         super().run()
         if self.editable_mode:  # then the repository's own folders are used
+            build_native(native.LIBRARIES)
             return
+        build_native(Path(self.build_lib, native.LIBRARIES.relative_to(ROOT)))
         for folder in ('configs', 'tools'):
             target = Path(self.build_lib, 'vil_mm', '.mim', folder)
             shutil.rmtree(target, ignore_errors=True)  # left by an earlier build
             shutil.copytree(ROOT / folder, target, ignore=shutil.ignore_patterns('__pycache__'))
         shutil.copy(ROOT / 'model-index.yml', Path(self.build_lib, 'vil_mm', '.mim'))
+
+
+def build_native(folder: Path) -> None:
+    """Without a compiler everything works, only slower on a CPU: one line says so."""
+    try:
+        names = ', '.join(native.build(folder))
+    except native.BuildError as error:
+        print(f'vil_mm: no native scan for the CPU ({error}); plain PyTorch runs instead')
+    else:
+        print(f'vil_mm: native scan for the CPU built for {names}')
+
+
+class MaybeNative(Distribution):
+    """Its wheel is for one platform if it holds compiled code."""
+
+    def has_ext_modules(self) -> bool:
+        try:
+            return bool(native.find_compiler())
+        except native.BuildError:
+            return False
+
+
+class WheelForAnyPython(bdist_wheel):
+    """The compiled code knows neither Python nor PyTorch."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        tag = super().get_tag()
+        return ('py3', 'none', tag[2]) if self.distribution.has_ext_modules() else tag
 
 
 def read_version() -> str:
@@ -123,10 +168,14 @@ setup(
     ],
     python_requires='>=3.11',
     packages=find_packages(include=['vil_mm', 'vil_mm.*']),
-    package_data={'vil_mm.datasets': ['imagenet_wnids.txt']},
+    package_data={
+        'vil_mm.datasets': ['imagenet_wnids.txt'],
+        'vil_mm.layers.native': ['source/*'],
+    },
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
     entry_points={'console_scripts': ['vil-mm = vil_mm.__main__:main']},
-    cmdclass={'build_py': BuildWithMim},
+    distclass=MaybeNative,
+    cmdclass={'build_py': BuildWithMim, 'bdist_wheel': WheelForAnyPython},
     zip_safe=False,
 )

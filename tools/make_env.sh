@@ -208,4 +208,5 @@ for finished in "$venv/.installed-onedl" "$stamp"; do # all choices of extras in
     fingerprint >"$finished"
 done
 rm -f "$unfinished"
+say "native scan for the CPU: $("$venv/bin/python" -m vil_mm.layers.native.library)"
 say "done, $venv is ready"

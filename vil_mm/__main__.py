@@ -1,6 +1,7 @@
 """Show what is installed and whether it works: ``python -m vil_mm`` or ``vil-mm``.
 
-``--models [PATTERN]`` lists the names of the model zoo instead.
+``--models [PATTERN]`` lists the names of the model zoo instead, ``--build-native`` compiles the
+native scan, which makes models faster on a CPU and which installing builds where it can.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import torch
 
 import vil_mm
 from vil_mm.apis import list_models
-from vil_mm.mlstm.triton.runtime import unsupported_reason
+from vil_mm.layers.native import build, library
+from vil_mm.mlstm.triton.runtime import DISABLED, unsupported_reason
 from vil_mm.torchvision_compat import has_operators
 
 # module -> packages that provide it
@@ -71,6 +73,13 @@ def check_fused_kernels() -> str:
     return f'no, {reason}: plain PyTorch runs instead' if reason else 'yes, on CUDA tensors'
 
 
+def check_native_scan() -> str:
+    """Whether scans on a CPU run in C++ here."""
+    if DISABLED:
+        return 'no, the environment variable VIL_MM_KERNELS is 0'
+    return library.describe()
+
+
 def list_gpus() -> str:
     """The GPUs that torch sees."""
     if not torch.cuda.is_available():
@@ -90,6 +99,7 @@ def report() -> dict[str, str]:
         'operators of torchvision': check_torchvision_operators(),
         'GPUs': list_gpus(),
         'fused kernels': check_fused_kernels(),
+        'native scan (CPU)': check_native_scan(),
         'configs': f'{vil_mm.CONFIG_DIR} ({len(list_models())} models)',
     }
 
@@ -104,16 +114,30 @@ def main() -> None:
         metavar='PATTERN',
         help="list models, as in 'upernet_*'",
     )
+    parser.add_argument(
+        '--build-native', action='store_true', help='compile the native scan for CPUs'
+    )
     args = parser.parse_args()
-    if args.models is None:
+    if args.build_native:
+        build_native(parser)
+    elif args.models is None:
         lines = report()
         width = max(map(len, lines))
         print(*(f'{topic:{width}}  {text}' for topic, text in lines.items()), sep='\n')
-        return
-    found = list_models(args.models)
-    if not found:
-        parser.exit(1, f'vil-mm: no model matches {args.models!r}\n')
-    print(*found, sep='\n')
+    else:
+        found = list_models(args.models)
+        if not found:
+            parser.exit(1, f'vil-mm: no model matches {args.models!r}\n')
+        print(*found, sep='\n')
+
+
+def build_native(parser: argparse.ArgumentParser) -> None:
+    """Compile the native scan for the package that runs."""
+    try:
+        names = build.build()
+    except build.BuildError as error:
+        parser.exit(1, f'vil-mm: {error}\n')
+    print(f'native scan built for {", ".join(names)} in {build.LIBRARIES}')
 
 
 if __name__ == '__main__':

@@ -145,3 +145,13 @@ def as_map(x: Tensor) -> Map:
 def as_parameters(tensors: list[Tensor | None]) -> Parameters:
     """Of contiguous tensors in the order of ``PARAMETERS``."""
     return Parameters(*(None if x is None else x.data_ptr() for x in tensors))
+
+
+def describe() -> str:
+    """Whether the native scan is ready, in a few words."""
+    loaded = load()
+    return f'no, {loaded.reason}' if loaded.reason else f'yes, {loaded.instruction_set}'
+
+
+if __name__ == '__main__':
+    print(describe())
