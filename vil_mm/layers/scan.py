@@ -14,7 +14,7 @@ from vil_mm.layers.fused.scan import NUM_HEADS, altered_module, can_fuse, fused_
 from vil_mm.layers.gates import GateLinear, gates
 from vil_mm.layers.headwise import BlockDiagonalLinear
 from vil_mm.layers.native.op import native_scan
-from vil_mm.layers.native.scan import can_run
+from vil_mm.layers.native.scan import find_weights
 from vil_mm.layers.norm import HeadNorm
 from vil_mm.layers.traversal import Order
 from vil_mm.mlstm import BACKENDS, mlstm
@@ -78,8 +78,9 @@ class Scan(nn.Module):
         """The scan of a grid ``(B, Hg, Wg, E)`` along its rows."""
         if can_fuse(self, x):
             return fused_scan(self, x, z, reverse)
-        if can_run(self, x):
-            return native_scan(self, x, z, reverse)
+        weights = find_weights(self, x)
+        if weights is not None:
+            return native_scan(self, x, z, weights, reverse)
         x = x.contiguous()  # once here, or oneDNN's convolution takes twice as long
         in_place = self.may_overwrite()
         a = F.silu(self.convolve(x, reverse), inplace=in_place)

@@ -21,38 +21,27 @@ EPS = 1e-6  # of the mLSTM's normaliser
 INPUTS = 2 + len(library.PARAMETERS)  # tensors that the operator differentiates
 
 
-def weights_of(scan: nn.Module) -> list[Tensor | None]:
-    """In the order of ``library.PARAMETERS``."""
-    projections = (scan.q_proj, scan.k_proj, scan.v_proj)
-    return [
-        scan.conv.weight,
-        scan.conv.bias,
-        *(x.weight for x in projections),
-        *(x.bias for x in projections),
-        scan.igate.weight,
-        scan.igate.bias,
-        scan.fgate.weight,
-        scan.fgate.bias,
-        scan.head_norm.weight,
-        scan.head_norm.bias,
-        scan.skip,
-    ]
-
-
-def native_scan(scan: nn.Module, x: Tensor, z: Tensor, reverse: bool) -> Tensor:
+def native_scan(
+    scan: nn.Module, x: Tensor, z: Tensor, weights: list[Tensor | None], reverse: bool
+) -> Tensor:
     """The result of ``scan.by_rows``, from the weights of its modules.
 
     Args:
-        scan: A :class:`vil_mm.layers.Scan` for which ``can_run``.
+        scan: A :class:`vil_mm.layers.Scan`.
         x, z: ``(B, Hg, Wg, E)``, float32 or half precision; computed in float32.
+        weights: Found by :func:`~vil_mm.layers.native.scan.find_weights`.
         reverse: Read the sequence from its end.
     """
-    weights = [None if w is None else w.float() for w in weights_of(scan)]
     dtype, x, z = z.dtype, x.float(), z.float()
+    weights = [None if w is None else w.float() for w in weights]
     recorded = torch.is_grad_enabled() and any(
         w is not None and w.requires_grad for w in (x, z, *weights)
     )
-    y, *_ = torch.ops.vil_mm.native_scan(x, z, *weights, reverse, scan.head_norm.eps, recorded)
+    norm_eps = scan.head_norm.eps
+    if recorded or torch._C._len_torch_dispatch_stack():  # autograd, or a mode that counts FLOPs
+        y = torch.ops.vil_mm.native_scan(x, z, *weights, reverse, norm_eps, recorded)[0]
+    else:  # without PyTorch's dispatcher, which takes longer than some scans' convolution
+        y = _forward(x, z, weights, reverse, norm_eps, recorded)[0]
     return y.to(dtype)
 
 
@@ -84,10 +73,16 @@ def scan_op(
     That is, in reading order: the gates ``(B, 8, S)``, the convolution ``(B, S, E)``, the mLSTM's
     output ``(B, S, E)``, and the state that each chunk receives.
     """
-    x, z = _readable(x), _readable(z)
-    y, *kept = _outputs(x, z, recorded)
     weights = [conv, conv_bias, q, k, v, q_bias, k_bias, v_bias, igate, igate_bias]
     weights += [fgate, fgate_bias, norm, norm_bias, skip]
+    return _forward(x, z, weights, reverse, norm_eps, recorded)
+
+
+def _forward(
+    x: Tensor, z: Tensor, weights: list[Tensor | None], reverse, norm_eps, recorded
+) -> tuple[Tensor, ...]:
+    x, z = _readable(x), _readable(z)
+    y, *kept = _outputs(x, z, recorded)
     weights = [None if w is None else w.contiguous() for w in weights]
     arguments = _arguments(x, z, weights, kept, reverse, norm_eps)
     arguments.y = library.as_map(y)
@@ -188,13 +183,16 @@ def _outputs(x: Tensor, z: Tensor, recorded: bool) -> tuple[Tensor, ...]:
     images, rows, columns, channels = x.shape
     length, width = rows * columns, channels // library.HEADS
     chunks = -(-length // library.chunk_size(length))
-    kept = images if recorded else 0
+    gates = x.new_empty(images, 2 * library.HEADS, length)
+    if not recorded:
+        nothing = (x.new_empty(0) for _ in range(3))
+        return empty_grid(z), gates, *nothing
     return (
         empty_grid(z),
-        x.new_empty(images, 2 * library.HEADS, length),
-        x.new_empty(kept, length, channels),
-        x.new_empty(kept, length, channels),
-        x.new_empty(kept, library.HEADS, chunks, width * (width + 1)),
+        gates,
+        x.new_empty(images, length, channels),
+        x.new_empty(images, length, channels),
+        x.new_empty(images, library.HEADS, chunks, width * (width + 1)),
     )
 
 

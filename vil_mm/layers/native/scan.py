@@ -9,24 +9,29 @@ from torch.autograd import forward_ad
 from vil_mm.layers.conv import TokenConv2d
 from vil_mm.layers.fused.scan import NUM_HEADS, altered_module
 from vil_mm.layers.native import library
-from vil_mm.layers.native.op import weights_of
 from vil_mm.mlstm.triton.runtime import DISABLED
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
-def can_run(scan: nn.Module, x: Tensor) -> bool:
-    """Whether :func:`~vil_mm.layers.native.op.native_scan` may replace a scan of ``x``.
+def find_weights(scan: nn.Module, x: Tensor) -> list[Tensor | None] | None:
+    """The weights for :func:`~vil_mm.layers.native.op.native_scan` if it may replace a scan of x.
+
+    Returns:
+        In the order of ``library.PARAMETERS``; None if the scan has to run in plain PyTorch.
 
     Raises:
         ValueError: The backend is 'native', and no scan of this model can run so here.
     """
     if scan.mlstm_backend not in ('auto', 'native'):
-        return False
+        return None
     reason = unsupported_reason(scan, x)
     if reason and scan.mlstm_backend == 'native':
         raise ValueError(f"mlstm_backend='native' cannot run: {reason}, or set it to 'auto'")
-    return reason is None and not _needs_plain(scan, x)
+    if reason or _needs_plain() or altered_module(scan) is not None or not x.numel():
+        return None
+    weights = _weights(scan)
+    return weights if all(map(_is_plain, (x, *weights))) else None
 
 
 def unsupported_reason(scan: nn.Module, x: Tensor) -> str | None:
@@ -48,17 +53,30 @@ def unsupported_reason(scan: nn.Module, x: Tensor) -> str | None:
     return library.load().reason
 
 
-def _needs_plain(scan: nn.Module, x: Tensor) -> bool:
-    """Whether this call needs PyTorch's own operators, or its modules called."""
+def _needs_plain() -> bool:
+    """Whether this call needs PyTorch's own operators."""
     return (
         torch.compiler.is_compiling()
         or torch.jit.is_tracing()
         or torch.is_autocast_enabled('cpu')
         or torch._C._are_functorch_transforms_active()
         or forward_ad._current_level >= 0
-        or altered_module(scan) is not None
-        or not all(_is_plain(w) for w in (x, *weights_of(scan)))
     )
+
+
+def _weights(scan: nn.Module) -> list[Tensor | None]:
+    parts = scan._modules  # attributes of modules take several times as long to find
+    conv, norm, igate, fgate = (parts[name] for name in ('conv', 'head_norm', 'igate', 'fgate'))
+    q, k, v = (parts[name]._parameters for name in ('q_proj', 'k_proj', 'v_proj'))
+    conv, norm, igate, fgate = (x._parameters for x in (conv, norm, igate, fgate))
+    return [
+        *(conv[name] for name in ('weight', 'bias')),
+        *(x['weight'] for x in (q, k, v)),
+        *(x['bias'] for x in (q, k, v)),
+        *(gate[name] for gate in (igate, fgate) for name in ('weight', 'bias')),
+        *(norm[name] for name in ('weight', 'bias')),
+        scan.skip,
+    ]
 
 
 def _is_plain(x: Tensor | None) -> bool:
