@@ -15,7 +15,7 @@ from vil_mm.layers.native.build import INSTRUCTION_SETS, library_path, source_di
 
 HEADS = 4
 MAX_CHUNK, MAX_WIDTH = 96, 512  # as in source/scan.h
-CHUNK = 72  # tokens that a chunk has at most, if there are several
+CHUNK = 60  # tokens of a chunk, about: more cost pairs of tokens, fewer cost states
 
 HOW_TO_BUILD = 'run `python -m vil_mm --build-native`'
 
@@ -132,9 +132,9 @@ def call(name: str, arguments: Arguments) -> None:
 
 
 def chunk_size(length: int) -> int:
-    """Tokens of a chunk for a sequence of ``length``: equal chunks, in steps of eight."""
-    chunks = -(-length // CHUNK)
-    return min(MAX_CHUNK, -(-length // (8 * chunks)) * 8)
+    """Tokens of a chunk for a sequence of ``length``: equal chunks, in steps of eight, up to 96."""
+    chunks = max(1, round(length / CHUNK))
+    return -(-length // (8 * chunks)) * 8
 
 
 def as_map(x: Tensor) -> Map:

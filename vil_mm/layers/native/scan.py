@@ -72,9 +72,9 @@ def _weights(scan: nn.Module) -> list[Tensor | None]:
     return [
         *(conv[name] for name in ('weight', 'bias')),
         *(x['weight'] for x in (q, k, v)),
-        *(x['bias'] for x in (q, k, v)),
+        *(x.get('bias') for x in (q, k, v)),
         *(gate[name] for gate in (igate, fgate) for name in ('weight', 'bias')),
-        *(norm[name] for name in ('weight', 'bias')),
+        *(norm.get(name) for name in ('weight', 'bias')),
         scan.skip,
     ]
 

@@ -58,8 +58,14 @@ INLINE void find_gates(const Scan& scan, const Table& t, int image, int p) {
     }
   }
   float* gates = scan.gates + int64_t(image) * GATES * S + p;
-  for (int n = 0; n < TOKENS; n++)
-    for (int j = 0; j < GATES; j++) gates[int64_t(j) * S + n] = sum(total[n * GATES + j]) + t.gate_bias[j];
+  float found[TOKENS * GATES];
+  if constexpr (TOKENS * GATES % LANES == 0)
+    for (int n = 0; n < TOKENS * GATES; n += LANES)
+      store(found + n, sums(reinterpret_cast<Vec(&)[LANES]>(total[n])));
+  else
+    for (int n = 0; n < TOKENS * GATES; n++) found[n] = sum(total[n]);
+  for (int n = 0; n < TOKENS * GATES; n++)
+    gates[int64_t(n % GATES) * S + n / GATES] = found[n] + t.gate_bias[n % GATES];
 }
 
 inline void forward(const Scan& scan, const Table& t) {

@@ -9,6 +9,12 @@
 template <int R, int V>
 using Tile = Vec[R][V];
 
+template <int R, int V>
+INLINE void clear(Tile<R, V>& tile) {
+  for (int r = 0; r < R; r++)
+    for (int v = 0; v < V; v++) tile[r][v] = Vec{};
+}
+
 // tile += A B
 template <bool TRANSPOSED, int R, int V>
 INLINE void multiply(Tile<R, V>& tile, int k, const float* a, int a_stride, const float* b,
@@ -57,7 +63,8 @@ struct Matrix {
 template <bool TRANSPOSED, int R>
 INLINE void product(int n, int k, Matrix a, Matrix b, float* c, int c_stride) {
   over_columns(n, [&](int j, auto width) {
-    Tile<R, width.value> tile = {};
+    Tile<R, width.value> tile;
+    clear<R, width.value>(tile);
     multiply<TRANSPOSED, R, width.value>(tile, k, a.data, a.stride, b.data + j, b.stride);
     store<R, width.value>(c + j, c_stride, tile);
   });
@@ -78,7 +85,8 @@ INLINE void product(const Through& state, int n, int k, Matrix a, Matrix b, floa
                     int c_stride) {
   over_columns(n, [&](int j, auto width) {
     constexpr int V = width.value;
-    Tile<R, V> tile = {};
+    Tile<R, V> tile;
+    clear<R, V>(tile);
     if (state.k) {
       multiply<THROUGH_TRANSPOSED, R, V>(tile, state.k, state.a.data, state.a.stride,
                                          state.b.data + j, state.b.stride);
@@ -101,7 +109,8 @@ inline void update(int m, int n, int k, const float* a, const float* b, float be
   over_rows(m, [&](int row, auto rows) {
     over_columns(n, [&](int j, auto width) {
       constexpr int R = rows.value, V = width.value;
-      Tile<R, V> tile = {};
+      Tile<R, V> tile;
+      clear<R, V>(tile);
       float* block = c + row * n + j;
       if (beta != 0.f)
         for (int r = 0; r < R; r++)
