@@ -31,12 +31,12 @@ def find_weights(scan: nn.Module, x: Tensor) -> list[Tensor | None] | None:
     if reason or _needs_plain() or altered_module(scan) is not None or not x.numel():
         return None
     weights = _weights(scan)
-    return weights if all(map(_is_plain, (x, *weights))) else None
+    return weights if all(w is None or _is_plain(w) for w in (x, *weights)) else None
 
 
 def unsupported_reason(scan: nn.Module, x: Tensor) -> str | None:
     """Why no scan of this model can run on tensors such as ``x``, for a message."""
-    if x.device.type != 'cpu':
+    if not x.is_cpu:
         return f'it runs on a CPU, not on {x.device.type!r}; move the model'
     if x.dtype not in DTYPES:
         return f'it computes in float32, not in {x.dtype}; convert the model'
@@ -79,6 +79,6 @@ def _weights(scan: nn.Module) -> list[Tensor | None]:
     ]
 
 
-def _is_plain(x: Tensor | None) -> bool:
+def _is_plain(x: Tensor) -> bool:
     """Not a subclass with an arithmetic of its own, as of quantized weights."""
-    return x is None or (type(x) in (Tensor, nn.Parameter) and x.dtype in DTYPES)
+    return type(x) in (nn.Parameter, Tensor) and x.dtype in DTYPES
