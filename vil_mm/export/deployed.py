@@ -128,7 +128,7 @@ def find_backend(backbone: nn.Module, shape: tuple[int, int]) -> Choice | None:
         tokens *= (side - patch.patch_size) // stride + 1
     scan = backbone.blocks[0].layers[0].scans[0]
     auto = choose_backend(tokens, NUM_HEADS, scan.skip.numel() // NUM_HEADS)
-    return auto if scan.mlstm_backend in ('auto', auto.backend) else Choice(scan.mlstm_backend)
+    return auto if scan.plain_backend in ('auto', auto.backend) else Choice(scan.plain_backend)
 
 
 def _check_backbone(backbone: nn.Module, shape: tuple[int, int]) -> None:

@@ -87,11 +87,15 @@ class Scan(nn.Module):
         q, k, v = self.q_proj(a), self.k_proj(a), self.v_proj(x)
         igate, fgate = gates(self.igate, self.fgate, q, k, v)
         q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (q, k, v))
-        backend = 'auto' if self.mlstm_backend == 'native' else self.mlstm_backend
-        h = mlstm(q, k, v, igate, fgate, reverse=reverse, backend=backend)
+        h = mlstm(q, k, v, igate, fgate, reverse=reverse, backend=self.plain_backend)
         y = self.head_norm(h)
         y = y.addcmul_(self.skip, a) if in_place else torch.addcmul(y, self.skip, a)
         return y.mul_(F.silu(z)).to(z.dtype)
+
+    @property
+    def plain_backend(self) -> str:
+        """Of the mLSTM where the scan does not run as one operator."""
+        return 'auto' if self.mlstm_backend == 'native' else self.mlstm_backend
 
     def may_overwrite(self) -> bool:
         """Whether results of modules may be overwritten, which saves a CPU page faults.

@@ -102,7 +102,7 @@ class FlopWatch(TorchDispatchMode):
 
     def _record(self, scan: Scan, inputs: tuple) -> None:
         _, height, width, channels = inputs[0].shape
-        backend = 'triton' if can_fuse(scan, inputs[0]) else scan.mlstm_backend
+        backend = 'triton' if can_fuse(scan, inputs[0]) else scan.plain_backend
         taps = scan.conv.weight[0].numel()
         self.scans.append(ScanRun(height * width, channels, taps, backend))
 

@@ -172,9 +172,7 @@ def _differentiate(ctx, dy, *_) -> tuple:
     if torch.is_grad_enabled():  # the gradient will be differentiated
         gradients = _plain_gradients(dy, tensors[:INPUTS], ctx.reverse, ctx.norm_eps)
     else:
-        gradients = torch.ops.vil_mm.native_scan_backward(
-            dy, *tensors, ctx.reverse, ctx.norm_eps
-        )
+        gradients = torch.ops.vil_mm.native_scan_backward(dy, *tensors, ctx.reverse, ctx.norm_eps)
     following = iter(gradients)
     found = [None if x is None else next(following) for x in tensors[:INPUTS]]
     return (*found, None, None, None)

@@ -23,12 +23,12 @@ def find_weights(scan: nn.Module, x: Tensor) -> list[Tensor | None] | None:
     Raises:
         ValueError: The backend is 'native', and no scan of this model can run so here.
     """
-    if scan.mlstm_backend not in ('auto', 'native'):
+    if scan.mlstm_backend not in ('auto', 'native') or x.is_meta or _needs_plain():
         return None
     reason = unsupported_reason(scan, x)
     if reason and scan.mlstm_backend == 'native':
         raise ValueError(f"mlstm_backend='native' cannot run: {reason}, or set it to 'auto'")
-    if reason or _needs_plain() or altered_module(scan) is not None or not x.numel():
+    if reason or altered_module(scan) is not None or not x.numel():
         return None
     weights = _weights(scan)
     return weights if all(w is None or _is_plain(w) for w in (x, *weights)) else None
