@@ -89,6 +89,11 @@ def autocast(scan: Scan, x: Tensor, z: Tensor) -> Tensor:
         return scan(x, z, ROWS)
 
 
+def traced(scan: Scan, x: Tensor, z: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.jit.trace(lambda x, z: scan(x, z, ROWS), (x, z))(x, z)
+
+
 def hooked(scan: Scan, x: Tensor, z: Tensor) -> Tensor:
     scan.head_norm.register_forward_hook(lambda *_: None)
     return scan(x, z, ROWS)
@@ -105,7 +110,7 @@ PLAIN = {
     'a parametrization': normed,
     'vmap': lambda s, x, z: torch.vmap(lambda x, z: s(x, z, ROWS))(x[None], z[None])[0],
     'vjp': lambda s, x, z: torch.func.vjp(lambda x: s(x, z, ROWS), x)[0],
-    'trace': lambda s, x, z: torch.jit.trace(lambda x, z: s(x, z, ROWS), (x, z))(x, z),
+    'trace': traced,
     'compile': lambda s, x, z: torch.compile(lambda x, z: s(x, z, ROWS), backend='eager')(x, z),
     'an empty batch': lambda s, x, z: torch.cat([s(x[:0], z[:0], ROWS), plainly(s, x, z)]),
 }

@@ -96,7 +96,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_compiler_that_fails(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(build, 'FLAGS', ['-std=c++03', '-shared', '-fPIC'])
-    with pytest.raises(build.BuildError, match='failed: .*error') as caught:
+    with pytest.raises(build.BuildError, match=r'failed: .*error') as caught:
         build.build(tmp_path)
     assert '\n' not in str(caught.value) and not list(tmp_path.iterdir())
     monkeypatch.setattr(build, 'LIBRARIES', tmp_path / 'file' / 'lib')

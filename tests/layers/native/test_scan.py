@@ -125,7 +125,7 @@ def test_threads_change_nothing(order: str) -> None:
 
 
 def test_the_term_of_eps_is_kept() -> None:
-    """Where |b| and exp(-m) are far below eps, eps decides: its path through m goes to the gates."""
+    """Where |b| and exp(-m) are far below eps, its path through m reaches the gates."""
     scan, tensors = make(64, True, 2), inputs((5, 13), 1, 64)
     with torch.no_grad():
         scan.igate.bias.add_(40)

@@ -14,10 +14,10 @@ from pathlib import Path
 SOURCE = Path(__file__).resolve().parent / 'source'
 LIBRARIES = Path(__file__).resolve().parent / 'lib'
 COMPILERS = ('c++', 'g++', 'clang++')
-FLAGS = (
-    '-std=c++17 -O3 -fPIC -shared -pthread -fvisibility=hidden '
-    '-fno-math-errno -fno-trapping-math -ffp-contract=fast'
-).split()
+FLAGS = [
+    *('-std=c++17', '-O3', '-fPIC', '-shared', '-pthread', '-fvisibility=hidden'),
+    *('-fno-math-errno', '-fno-trapping-math', '-ffp-contract=fast'),
+]
 # Instruction sets of this machine's kind of processor, the widest first: name -> compiler flags.
 # Every processor of the kind runs the last one.
 X86 = {'avx512': ['-march=x86-64-v4'], 'avx2': ['-march=x86-64-v3'], 'baseline': []}
