@@ -90,8 +90,9 @@ def autocast(scan: Scan, x: Tensor, z: Tensor) -> Tensor:
 
 
 def traced(scan: Scan, x: Tensor, z: Tensor) -> Tensor:
-    with torch.no_grad():
-        return torch.jit.trace(lambda x, z: scan(x, z, ROWS), (x, z))(x, z)
+    scan.requires_grad_(False)
+    # its own check would run the scan outside of the trace
+    return torch.jit.trace(lambda x, z: scan(x, z, ROWS), (x, z), check_trace=False)(x, z)
 
 
 def hooked(scan: Scan, x: Tensor, z: Tensor) -> Tensor:
@@ -217,14 +218,10 @@ def test_the_environment_variable_switches_it_off(monkeypatch, calls: list[str])
     assert not calls
 
 
-def test_flops_and_shapes_need_no_library(calls: list[str]) -> None:
-    from vil_mm.measure.flops import count_flops
-
-    def count(backend: str) -> float:
-        arch = {'embed_dims': 32, 'num_layers': 2}
-        return count_flops(VisionLSTM(arch, img_size=32, mlstm_backend=backend), (32, 32)).total
-
-    assert count('native') == count('auto') > 0 and not calls
+def test_shapes_need_no_library(calls: list[str]) -> None:
+    scan = make(backend='native').to('meta')
+    x, z = (y.to('meta') for y in inputs())
+    assert scan(x, z, ROWS).shape == x.shape and not calls
 
 
 @pytest.mark.parametrize('traversal', ['alternating', 'quad', 'bidirectional_shared'])

@@ -20,7 +20,11 @@ FLAGS = [
 ]
 # Instruction sets of this machine's kind of processor, the widest first: name -> compiler flags.
 # Every processor of the kind runs the last one.
-X86 = {'avx512': ['-march=x86-64-v4'], 'avx2': ['-march=x86-64-v3'], 'baseline': []}
+X86 = {
+    'avx512': ['-march=x86-64-v4', '-mtune=icelake-server'],
+    'avx2': ['-march=x86-64-v3'],
+    'baseline': [],
+}
 INSTRUCTION_SETS = X86 if platform.machine() in ('x86_64', 'AMD64') else {'baseline': []}
 
 

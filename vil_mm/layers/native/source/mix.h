@@ -9,6 +9,7 @@ namespace mix {
 struct Neighbours {
   const float* data[TAPS];
 
+  Neighbours() = default;
   Neighbours(const Scan& scan, const Map& map, int image, int token, const float* outside) {
     const int columns = int(scan.columns), row = token / columns, column = token % columns;
     const float* centre = map.data + image * map.image + row * map.row + column * map.column;

@@ -111,11 +111,11 @@ inline void update(int m, int n, int k, const float* a, const float* b, float be
       constexpr int R = rows.value, V = width.value;
       Tile<R, V> tile;
       clear<R, V>(tile);
+      multiply<true, R, V>(tile, k, a + row, m, b + j, n);
       float* block = c + row * n + j;
       if (beta != 0.f)
         for (int r = 0; r < R; r++)
-          for (int v = 0; v < V; v++) tile[r][v] = load(block + r * n + v * LANES) * beta;
-      multiply<true, R, V>(tile, k, a + row, m, b + j, n);
+          for (int v = 0; v < V; v++) tile[r][v] += load(block + r * n + v * LANES) * beta;
       store<R, V>(block, n, tile);
     });
   });

@@ -52,8 +52,11 @@ struct Scan {
   // The entry of a map at position p in reading order.
   int token(int p) const { return reverse ? length() - 1 - p : p; }
   float* at(const Map& map, int image, int p) const {
-    const int t = token(p), row = t / int(columns), column = t - row * int(columns);
-    return map.data + image * map.image + row * map.row + column * map.column;
+    const int t = token(p);
+    float* first = map.data + image * map.image;
+    if (map.row == columns * map.column) return first + t * map.column;  // without a division
+    const int row = t / int(columns), column = t - row * int(columns);
+    return first + row * map.row + column * map.column;
   }
 };
 
