@@ -1,5 +1,7 @@
 """What wheel and sdist hold, and that the wheel works outside the repository."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 FILES = ('setup.py', 'pyproject.toml', 'MANIFEST.in', 'LICENSE', 'README.md', 'model-index.yml')
 FOLDERS = ('vil_mm', 'configs', 'tools')
 
-SUFFIXES = ('.py', '.sh', '.txt', '.yml')
+SUFFIXES = ('.py', '.sh', '.txt', '.yml', '.h', '.cpp')
 
 SITE = 'import sysconfig; print(sysconfig.get_path("purelib"))'
 TOOLS = 'import vil_mm; print(vil_mm.CONFIG_DIR.parent / "tools")'
@@ -60,7 +62,7 @@ def source(tmp_path_factory) -> Path:
     require_setuptools()
     target = tmp_path_factory.mktemp('source')
     for name in FOLDERS:
-        ignore = shutil.ignore_patterns('__pycache__')
+        ignore = shutil.ignore_patterns('__pycache__', 'lib')  # of the native scan, built anew
         shutil.copytree(ROOT / name, target / name, ignore=ignore)
     for name in FILES:
         if (ROOT / name).is_file():
@@ -108,6 +110,27 @@ def test_wheel_tells_what_is_installed(installed, tmp_path):
     told = run([installed / 'python', '-m', 'vil_mm'], cwd=tmp_path)
     assert str(installed.parent) in told and str(ROOT) not in told.split('configs', 1)[1]
     assert 'upernet_vil_t_512x512_ade20k' in run([installed / 'vil-mm', '--models'], cwd=tmp_path)
+
+
+def test_wheel_holds_the_native_scan(wheel, installed, tmp_path):
+    if not shutil.which('c++'):
+        pytest.skip('no C++ compiler')
+    assert '-py3-none-' in wheel.name and not wheel.name.endswith('-any.whl')
+    told = run([installed / 'python', '-m', 'vil_mm'], cwd=tmp_path)
+    assert re.search(r'native scan \(CPU\) +yes, ', told)
+
+
+def test_wheel_without_a_compiler(source, tmp_path):
+    options = ['--no-deps', '--no-build-isolation', '--no-index', '-w', str(tmp_path), '-v']
+    command = [sys.executable, '-m', 'pip', 'wheel', *options, str(source)]
+    environment = os.environ | {'CXX': 'no-such-compiler'}
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert 'vil_mm: no native scan for the CPU ($CXX is' in done.stdout + done.stderr
+    (path,) = tmp_path.glob('*.whl')
+    assert path.name.endswith('-py3-none-any.whl')
+    with zipfile.ZipFile(path) as archive:
+        assert not [name for name in archive.namelist() if name.endswith('.so')]
 
 
 def test_wheel_builds_by_name_and_predicts(installed, tmp_path):
