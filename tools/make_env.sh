@@ -186,6 +186,8 @@ check_imports() {
         fail "installed, but importing fails with '$(last_error)': fix that (for libGL or libgthread on Debian and Ubuntu: apt install libgl1 libglib2.0-0) and run make again"
 }
 
+readonly describe_native='from vil_mm.layers.native.library import describe; print(describe())'
+
 trap 'fail "interrupted: run make again, it will start over"' INT TERM HUP
 export PIP_USER=0 # a user's setting of it would make pip refuse to install into .venv
 
@@ -208,5 +210,5 @@ for finished in "$venv/.installed-onedl" "$stamp"; do # all choices of extras in
     fingerprint >"$finished"
 done
 rm -f "$unfinished"
-say "native scan for the CPU: $("$venv/bin/python" -m vil_mm.layers.native.library)"
+say "native scan for the CPU: $("$venv/bin/python" -c "$describe_native" 2>>"$log" || echo unknown)"
 say "done, $venv is ready"

@@ -151,7 +151,3 @@ def describe() -> str:
     """Whether the native scan is ready, in a few words."""
     loaded = load()
     return f'no, {loaded.reason}' if loaded.reason else f'yes, {loaded.instruction_set}'
-
-
-if __name__ == '__main__':
-    print(describe())
