@@ -1,7 +1,7 @@
 """Whole ViL backbones against mmpretrain's ViT of the same width: time, memory, largest batch.
 
     python benchmarks/backbone.py                           # the table of targets, on a GPU
-    python benchmarks/backbone.py --device cpu --threads 1  # ViL-T against DeiT-T, batch 1, float32
+    python benchmarks/backbone.py --device cpu              # the table of targets on a CPU, float32
     python benchmarks/backbone.py --table paper             # the settings of the paper's runtimes
     python benchmarks/backbone.py --table traversal         # scans by columns, version 2
 
@@ -9,7 +9,8 @@ ViT is mmpretrain's VisionTransformer (its deit-tiny, -small, -base and large), 
 both call scaled_dot_product_attention, here by flash attention where there is a GPU. ViTs return
 their class token, ViL the average of all. A training step is forward, a loss, backward and AdamW;
 inference has no gradients. On a GPU parameters are float32 under bfloat16 autocast. The models of
-one case take turns. `first_call_s` of a compiled model is almost all compilation. A CPU core takes
+one case take turns. On a CPU the settings are those of CPU_SETTINGS: one image and 8, one thread
+and two. `first_call_s` of a compiled model is almost all compilation. A CPU core takes
 minutes for it, so that --run compile has to be asked for there; --run blocks compiles each block by
 itself, which is far quicker. `sdpa` is the attention that ran.
 
@@ -24,7 +25,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import measure
 import peers
@@ -48,6 +49,12 @@ SIZES = {
 PIXELS = (224, 512, 1024, 2048)
 MODES = ('inference', 'training')
 WAYS = ('eager', 'compile', 'blocks')
+CPU_SETTINGS = (  # mode, images, threads, pixels
+    ('inference', 1, 1, (224, 512, 1024)),
+    ('inference', 8, 1, (224, 512)),
+    ('inference', 1, 2, (224, 512, 1024)),
+    ('training', 1, 1, (224, 512, 1024)),
+)
 TOKENS = 65536  # in a batch on a GPU; a quarter for large
 # The first that can is taken: attention of float32 has no flash form.
 ATTENTION = {
@@ -64,13 +71,15 @@ def main() -> None:
     cases = {'sizes': side_by_side, 'paper': paper_cases, 'traversal': traversal_cases}[args.table]
     rows = []
     for models, case in cases(args):
-        rows += compare(models, case, best, args)
+        for setting in settings(args, case):
+            rows += compare(models, case | setting, best, args)
     name = 'backbone' if args.table == 'sizes' else f'backbone_{args.table}'
     target = measure.save(name, rows, args)
+    panels = ['size', 'mode'] + (['batch', 'threads'] if args.device == 'cpu' else [])
     for mode in args.modes:
         own = [row for row in rows if row['mode'] == mode]
         path = target.with_name(f'{target.stem}_{mode}.png')
-        measure.plot(path, own, 'pixels', 'ms_per_image', ['size', 'mode'], 'line', 'bound_ms')
+        measure.plot(path, own, 'pixels', 'ms_per_image', panels, 'line', 'bound_ms')
 
 
 def read_options() -> argparse.Namespace:
@@ -84,14 +93,15 @@ def read_options() -> argparse.Namespace:
     options.add_argument('--batch', type=int, help='images; by default 65536 tokens, 1 on a CPU')
     options.add_argument('--attention', choices=ATTENTION, default='flash', help='on a GPU')
     options.add_argument('--largest', action='store_true', help='also the largest training batch')
+    options.set_defaults(threads=None)
     args = options.parse_args()
     gpu, paper = args.device == 'cuda', args.table == 'paper'
     if args.largest and not gpu:
         options.error('--largest needs a GPU')
     sizes = ['tiny', 'base'] if args.quick else ['tiny', 'small', 'base', 'large']
-    args.sizes = args.sizes or (sizes if gpu else ['tiny'])
+    args.sizes = args.sizes or (sizes if gpu else sizes[:1] if args.quick else sizes[:3])
     args.pixels = args.pixels or usual_pixels(args)
-    args.modes = args.modes or (['training'] if paper else MODES if gpu else ['inference'])
+    args.modes = args.modes or (['training'] if paper else MODES)
     args.run = args.run or (
         ['eager'] if args.quick or not gpu else ['compile'] if paper else ['eager', 'compile']
     )
@@ -120,7 +130,7 @@ def side_by_side(args: argparse.Namespace):
             builds = {'ViL': lambda size=size, px=pixels: vil(size, px)}
             for peer in args.peers:
                 builds[peer] = lambda size=size, px=pixels, peer=peer: vit(peer, size, px)
-            yield builds, {'size': size, 'pixels': pixels, 'batch': usual_batch(size, pixels, args)}
+            yield builds, {'size': size, 'pixels': pixels}
 
 
 def paper_cases(args: argparse.Namespace):
@@ -139,7 +149,20 @@ def traversal_cases(args: argparse.Namespace):
         for pixels in args.pixels:
             names = ('alternating', 'alternating_quad')
             builds = {name: lambda s=size, p=pixels, n=name: vil(s, p, n) for name in names}
-            yield builds, {'size': size, 'pixels': pixels, 'batch': usual_batch(size, pixels, args)}
+            yield builds, {'size': size, 'pixels': pixels}
+
+
+def settings(args: argparse.Namespace, case: dict) -> Iterator[dict]:
+    """Mode, images and threads with which a case is run: CPU_SETTINGS, unless options say them."""
+    on_cpu = args.device == 'cpu' and args.table == 'sizes' and case['pixels'] in PIXELS[:3]
+    if on_cpu and not (args.batch or args.threads):
+        for mode, batch, threads, pixels in CPU_SETTINGS:
+            if mode in args.modes and case['pixels'] in pixels:
+                yield {'mode': mode, 'batch': batch, 'threads': threads}
+        return
+    batch = case.get('batch') or usual_batch(case['size'], case['pixels'], args)
+    for mode in args.modes:
+        yield {'mode': mode, 'batch': batch, 'threads': args.threads or 1}
 
 
 def usual_batch(size: str, pixels: int, args: argparse.Namespace) -> int:
@@ -177,28 +200,28 @@ class First(nn.Module):
 
 
 def compare(builds: dict[str, Build], case: dict, best: Device, args: argparse.Namespace):
-    """A row for each model, mode and way of running; all of one mode and way take turns."""
+    """A row for each model and way of running; all of one way take turns."""
     rows = []
-    for mode in args.modes:
-        for way in args.run:
-            torch.compiler.reset()
-            own = [{'model': name, 'mode': mode, 'run': way, **case} for name in builds]
-            calls: dict[str, Callable[[], None]] = {}
-            with force_attention(args):
-                if args.largest and (mode, way) == ('training', 'eager'):
-                    for row in own:  # first, while no other model takes room
-                        with measure.reason_kept(row):
-                            row['largest_batch'] = largest_batch(builds[row['model']], row)
-                for row in own:
+    torch.set_num_threads(case['threads'])
+    for way in args.run:
+        torch.compiler.reset()
+        own = [{'model': name, 'run': way, **case} for name in builds]
+        calls: dict[str, Callable[[], None]] = {}
+        with force_attention(args):
+            if args.largest and (case['mode'], way) == ('training', 'eager'):
+                for row in own:  # first, while no other model takes room
                     with measure.reason_kept(row):
-                        fill(row, calls, builds[row['model']], args)
-                with measure.reason_kept(failed := {}):
-                    times = measure.take_turns(calls, args.seconds, args.device)
+                        row['largest_batch'] = largest_batch(builds[row['model']], row)
             for row in own:
-                if row['model'] in calls:
-                    row.update(failed or timed(row, times, best, args.device))
-                measure.print_row(row)
-            rows += own
+                with measure.reason_kept(row):
+                    fill(row, calls, builds[row['model']], args)
+            with measure.reason_kept(failed := {}):
+                times = measure.take_turns(calls, args.seconds, args.device)
+        for row in own:
+            if row['model'] in calls:
+                row.update(failed or timed(row, times, best, args.device))
+            measure.print_row(row)
+        rows += own
     return rows
 
 

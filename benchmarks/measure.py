@@ -43,7 +43,7 @@ def parser(text: str) -> argparse.ArgumentParser:
 
 def prepare(args: argparse.Namespace) -> None:
     """What holds for the whole process: threads, seed, the choice of convolution algorithms."""
-    torch.set_num_threads(args.threads)
+    torch.set_num_threads(args.threads or 1)
     torch.manual_seed(0)
     torch.backends.cudnn.benchmark = True
     if args.seconds is None:

@@ -142,7 +142,8 @@ def test_backbone(run) -> None:
 
 @pytest.mark.slow
 def test_backbone_traversal_table(run) -> None:
-    options = ('--table', 'traversal', '--pixels', '32', '--run', 'eager', 'compile')
+    options = ('--table', 'traversal', '--pixels', '32', '--modes', 'inference')
+    options += ('--run', 'eager', 'compile')
     _, rows = run('backbone', *options, name='backbone_traversal')
     assert [row['model'] for row in rows] == 2 * ['alternating', 'alternating_quad']
     assert [row['time_over_alternating'] > 0 for row in rows] == 4 * [True]
@@ -156,7 +157,8 @@ def test_a_model_that_does_not_compile_is_a_row(run, monkeypatch) -> None:
 
         return call
 
-    options = ('--pixels', '32', '--run', 'compile', 'blocks')
+    options = ('--sizes', 'tiny', '--pixels', '32', '--modes', 'inference')
+    options += ('--run', 'compile', 'blocks')
     _, rows = run('backbone', *options, compiler=refuse)
     assert len(rows) == 4  # of ViL and ViT
     for row in rows:

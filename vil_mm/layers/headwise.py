@@ -65,6 +65,6 @@ def block_diagonal(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _join(weight: Tensor, width: int) -> Tensor:
     """``(block, out, in)`` to ``(join, width, width)``, transposed: (in, out)."""
     joined = width // weight.shape[-1]
-    blocks = weight.mT.unflatten(0, (-1, joined)).unsqueeze(3)  # (join, each, i, 1, o)
-    diagonal = torch.eye(joined, dtype=weight.dtype, device=weight.device)[:, None, :, None]
-    return rearrange(blocks * diagonal, 'join each i other o -> join (each i) (other o)')
+    blocks = rearrange(weight, '(join each) o i -> join i o each', each=joined)
+    # (join, each, in, each, out), zero between two different blocks
+    return torch.diag_embed(blocks, dim1=1, dim2=3).reshape(-1, width, width)

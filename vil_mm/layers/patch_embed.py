@@ -40,4 +40,5 @@ class PatchEmbedding(nn.Module):
         bottom, right = -height % self.patch_size, -width % self.patch_size
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom))
-        return rearrange(self.proj(images), 'b d h w -> b h w d')
+        # contiguous here, or every norm and sum of the residual stream would be strided
+        return rearrange(self.proj(images), 'b d h w -> b h w d').contiguous()

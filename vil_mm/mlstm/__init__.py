@@ -89,7 +89,10 @@ def mlstm(
         q, k, v = (
             x.to(dtype).reshape(shape[0], length, *shape[-2:]).transpose(1, 2) for x in (q, k, v)
         )
-        igate, fgate = (x.to(dtype).reshape(shape[0], length, num_heads).mT for x in (igate, fgate))
+        igate, fgate = (
+            x.to(dtype).reshape(shape[0], length, num_heads).mT.contiguous()
+            for x in (igate, fgate)
+        )
         options = {'reverse': reverse, 'eps': eps}
         if backend == 'parallel':
             h = mlstm_parallel(q, k, v, igate, fgate, **options)

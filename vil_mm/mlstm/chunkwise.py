@@ -16,9 +16,9 @@ quadratic form; a state carries everything before. In one chunk t reads s (xLSTM
 The last line is a recurrence over chunks; it is solved by one product with the C x C matrix of the
 betas' products, which is small because L grows with the sequence (see cost.py).
 
-A column of ones beside v makes n the last column of the state and b the last entry of u. The factor
-1/sqrt(DH) of the keys is carried by P and omega, so no scaled copy of k is made. The direction
-touches only vectors of gates, the mask and the order of the chunks: q, k and v are never flipped.
+The normaliser's state n and its value b follow the same lines with v_s = 1. The factor 1/sqrt(DH) of
+the keys is carried by P and omega, so no scaled copy of k is made. The direction touches only
+vectors of gates, the mask and the order of the chunks: q, k and v are never flipped.
 
 The gradient is written out: it saves only the inputs and h and recomputes the rest; autograd would
 keep every intermediate tensor. Leading axes (B, NH) are written "..." below: they are free.
@@ -131,15 +131,18 @@ def _output(q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tuple[Tensor]
     """h ``(..., S, DH)``."""
     gates, length = _Gates(*gates), q.shape[-2]
     chunk_size = gates.m.shape[-1]
-    q, k, v = (_cut(x, -2, chunk_size, reverse) for x in (q, k, _with_ones(v)))
+    q, k, v = (_cut(x, -2, chunk_size, reverse) for x in (q, k, v))
 
     # 1. what each chunk adds to the state, and the state it receives
-    state = _receive(gates.carry, _outer(k, gates.omega, v))
+    k_written = k * gates.omega.unsqueeze(-1)
+    state = _receive(gates.carry, k_written.transpose(-2, -1) @ v)
+    n = gates.carry @ k_written.sum(-2)
 
     # 2. outputs: from the incoming state and from the chunk itself
     W = _causal_((q @ k.transpose(-2, -1)).mul_(_weights(gates)), reverse)
+    b = W.sum(-1).addcmul_(gates.alpha, _along(q, n))
     u = (W @ v).addcmul_(gates.alpha.unsqueeze(-1), q @ state)
-    h = u[..., :-1] / normalizer(u[..., -1], gates.m, eps).unsqueeze(-1)
+    h = u.div_(normalizer(b, gates.m, eps).unsqueeze(-1))
     return (_trim(h.flatten(-3, -2), -2, length, reverse),)
 
 
@@ -153,29 +156,35 @@ def _gradients(dh, h, q, k, v, *gates: Tensor, reverse: bool, eps: float) -> tup
     gates, length = _Gates(*gates), q.shape[-2]
     chunk_size = gates.m.shape[-1]
     dh_h = _cut((dh * h).sum(-1), -1, chunk_size, reverse)
-    q, k, v, dh = (_cut(x, -2, chunk_size, reverse) for x in (q, k, _with_ones(v), dh))
+    q, k, v, dh = (_cut(x, -2, chunk_size, reverse) for x in (q, k, v, dh))
+    alpha, omega = gates.alpha.unsqueeze(-1), gates.omega.unsqueeze(-1)
 
     # 1. recompute the states, the weights W inside the chunk and the normaliser N
-    state = _receive(gates.carry, _outer(k, gates.omega, v))
+    k_written = k * omega
+    state = _receive(gates.carry, k_written.transpose(-2, -1) @ v)
+    n = gates.carry @ k_written.sum(-2)
     P = _weights(gates)
     W = _causal_(q @ k.transpose(-2, -1) * P, reverse)
-    b = gates.alpha * (q @ state[..., -1:]).squeeze(-1) + W.sum(-1)
+    b = gates.alpha * _along(q, n) + W.sum(-1)
     N = normalizer(b, gates.m, eps)
 
     # 2. h = u / N with N = |b| + eps wherever |b| is above the floor exp(-m)
     dN = -dh_h / N
     db = normalizer_derivative(b, gates.m) * dN
-    du = torch.cat([dh / N.unsqueeze(-1), db.unsqueeze(-1)], dim=-1)
+    du, db = dh / N.unsqueeze(-1), db.unsqueeze(-1)
 
     # 3. what the later chunks ask of each chunk's outgoing state
-    dstate = _receive(gates.carry.mT, _outer(q, gates.alpha, du))
+    q_read = q * alpha
+    dstate = _receive(gates.carry.mT, q_read.transpose(-2, -1) @ du)
+    dn = gates.carry.mT @ (q_read * db).sum(-2)
 
     # 4. inside the chunk, and through the state
-    dS = _causal_(du @ v.transpose(-2, -1) * P, reverse)
-    alpha, omega = gates.alpha.unsqueeze(-1), gates.omega.unsqueeze(-1)
-    dq = torch.addcmul(dS @ k, alpha, du @ state.transpose(-2, -1))
-    dk = torch.addcmul(dS.transpose(-2, -1) @ q, omega, v @ dstate.transpose(-2, -1))
-    dv = torch.addcmul(W.transpose(-2, -1) @ du, omega, k @ dstate)[..., :-1]
+    dS = _causal_((du @ v.transpose(-2, -1) + db) * P, reverse)
+    dq = torch.addcmul(dS @ k, alpha, du @ state.transpose(-2, -1) + db * n.unsqueeze(-2))
+    dk = torch.addcmul(
+        dS.transpose(-2, -1) @ q, omega, v @ dstate.transpose(-2, -1) + dn.unsqueeze(-2)
+    )
+    dv = torch.addcmul(W.transpose(-2, -1) @ du, omega, k @ dstate)
 
     # 5. the sums are q.dq and k.dk; all paths through m together leave only that through eps
     columns, rows = ((x * dx).sum(-1).flatten(-2) for x, dx in ((k, dk), (q, dq)))
@@ -245,9 +254,9 @@ def _causal_(x: Tensor, reverse: bool) -> Tensor:
     return x.triu_() if reverse else x.tril_()
 
 
-def _outer(x: Tensor, weight: Tensor, y: Tensor) -> Tensor:
-    """``sum_t weight_t x_t y_t^T`` of each chunk: ``(..., C, DH, DH+1)``."""
-    return (x * weight.unsqueeze(-1)).transpose(-2, -1) @ y
+def _along(x: Tensor, vector: Tensor) -> Tensor:
+    """Dot products of each chunk's ``(..., C, L, DH)`` with its vector: ``(..., C, L)``."""
+    return (x @ vector.unsqueeze(-1)).squeeze(-1)
 
 
 def _carry(log_beta: Tensor, reverse: bool) -> Tensor:
@@ -284,10 +293,6 @@ def _each_head(function: Callable[..., tuple[Tensor, ...]], *tensors: Tensor) ->
     return tuple(
         torch.stack(outputs.pop(0)).unflatten(0, (images, heads)) for _ in range(len(outputs))
     )
-
-
-def _with_ones(v: Tensor) -> Tensor:
-    return F.pad(v, (0, 1), value=1.0)
 
 
 def _cut(x: Tensor, dim: int, chunk_size: int, reverse: bool, value: float = 0.0) -> Tensor:

@@ -1,8 +1,8 @@
 """FLOPs of the mLSTM's PyTorch backends, and the choice between them.
 
 All counts are for one image, forward, over all heads; a multiply-add is two FLOPs. They count what
-is executed: both triangles of the S x S products, the padding of the last chunk, and the column of
-ones that carries the normaliser.
+is executed: both triangles of the S x S products, the padding of the last chunk, and the products
+of the chunkwise normaliser.
 """
 
 from __future__ import annotations
@@ -46,9 +46,10 @@ def flops(choice: Choice, length: int, num_heads: int, head_dim: int) -> int:
     elif choice.backend == 'chunkwise':
         chunks = -(-length // choice.chunk_size)
         padded = chunks * choice.chunk_size
-        state = head_dim * (head_dim + 1)
-        per_head = padded * choice.chunk_size * (4 * head_dim + 2)  # inside the chunks
-        per_head += padded * 4 * state + chunks**2 * 2 * state  # to, from and between states
+        state, normalizer = head_dim**2, head_dim
+        per_head = padded * choice.chunk_size * 4 * head_dim  # inside the chunks
+        per_head += padded * (4 * state + 2 * normalizer)  # to and from the states
+        per_head += chunks**2 * 2 * (state + normalizer)  # between them
     else:
         raise ValueError(f'no FLOP count for mlstm backend {choice.backend!r}')
     return num_heads * per_head
