@@ -167,8 +167,15 @@ def one_line_errors(*expected: type[Exception]) -> Iterator[None]:
             code, message = 1, f'out of memory: {message.splitlines()[0]}'
         elif not isinstance(error, expected) and not _is_own(error):
             raise
-        print(f'{Path(sys.argv[0]).name}: {message}', file=sys.stderr)
+        print(f'{Path(sys.argv[0]).name}: {_clip(message)}', file=sys.stderr)
         raise SystemExit(code) from error
+
+
+def _clip(message: str, most: int = 2000) -> str:
+    """A message without the middle of lines that no screen can show."""
+    half = most // 2
+    lines = message.split('\n')
+    return '\n'.join(x if len(x) <= most else f'{x[:half]} … {x[-half:]}' for x in lines)
 
 
 def _is_own(error: Exception) -> bool:

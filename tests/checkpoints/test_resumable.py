@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from mmengine.optim import CosineAnnealingLR, OneCycleLR
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from torch import nn
 
-from vil_mm.checkpoints.reading import CheckpointError
-from vil_mm.checkpoints.resumable import check_optimizer, check_resumable
+from vil_mm.checkpoints.reading import CheckpointError, read_checkpoint
+from vil_mm.checkpoints.resumable import check_optimizer, check_resumable, check_schedulers
 
 NAN = float('nan')
 
@@ -86,3 +88,25 @@ def test_moments_are_needed() -> None:
     optimizer = trained_optimizer()
     with pytest.raises(CheckpointError, match='has no moments'):
         check_optimizer({**optimizer.state_dict(), 'state': {}}, optimizer, 'x.pth')
+
+
+def test_a_function_of_annealing_is_the_only_one_of_its_class(tmp_path):
+    """OneCycleLR pickles one; another, or a state for it, does not pass."""
+    schedule = OneCycleLR(trained_optimizer(), eta_max=0.1, total_steps=20)
+    torch.save({'param_schedulers': [schedule.state_dict()]}, tmp_path / 'x.pth')
+    (state,) = read_checkpoint(str(tmp_path / 'x.pth'))['param_schedulers']
+    check_schedulers(
+        [state], [OneCycleLR(trained_optimizer(), eta_max=0.1, total_steps=20)], 'x.pth'
+    )
+    assert state['anneal_func'](1.0, 0.0, 0.5) == pytest.approx(0.5)
+    torch.save({'x': OneCycleParamScheduler._get_value}, tmp_path / 'x.pth')
+    with pytest.raises(CheckpointError):
+        read_checkpoint(str(tmp_path / 'x.pth'))
+
+
+def test_schedulers_that_have_not_begun(tmp_path):
+    schedules = [
+        CosineAnnealingLR(trained_optimizer(), T_max=5, begin=5, by_epoch=False) for _ in '12'
+    ]
+    assert schedules[0].state_dict()['last_step'] == -1
+    check_schedulers([schedules[0].state_dict()], schedules[1:], 'x.pth')

@@ -51,9 +51,12 @@ def test_disk_without_locks(tmp_path: Path, monkeypatch, owner, is_stale: bool) 
     monkeypatch.setattr('fcntl.lockf', lockf)
     cfg = Config({'work_dir': str(tmp_path)})
     (tmp_path / '.lock').write_text(owner())
+    (tmp_path / '.unfinished-1-2-iter_4.pth').write_text('half')
     if is_stale:
+        refuse_work_dir_in_use(cfg)
+        assert not list(tmp_path.iterdir())
         with hold_work_dir(cfg):
-            refuse_work_dir_in_use(cfg)
+            assert (tmp_path / '.lock').is_file()
     else:
         with pytest.raises(WorkDirInUseError, match=r'in use by another run.*delete'):
             refuse_work_dir_in_use(cfg)

@@ -1,8 +1,9 @@
-"""mmengine's log history in checkpoints: rebuilt from numbers, without running code.
+"""mmengine's objects in checkpoints: rebuilt from plain values, without running code.
 
-It is pickled beside the weights as ``HistoryBuffer`` objects with NumPy arrays. The real classes
-and functions would let a crafted file reach Python's builtins; these stand-ins only keep plain
-values, and :func:`restore_histories` makes the objects from them.
+The log history is pickled beside the weights as ``HistoryBuffer`` objects with NumPy arrays, and
+the schedule ``OneCycleLR`` with one of its functions. The real classes and functions would let a
+crafted file reach Python's builtins; these stand-ins only keep plain values, and
+:func:`restore_histories` makes the objects from them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import re
 
 import numpy as np
 
+ANNEALINGS = ('_annealing_cos', '_annealing_linear')  # of OneCycleLR
 _NUMBERS = re.compile(r'[fiu][1248]|b1')  # NumPy's codes of plain numbers
 
 
@@ -62,8 +64,24 @@ class _Method:
     """Stands in for one of the statistics of ``HistoryBuffer``, which it brings itself."""
 
 
-def _take_method(owner: object, name: object) -> _Method:
-    """Stands in for ``getattr``, by which a log history is pickled with its statistics."""
+class _OneCycle:
+    """Stands in for the class of ``OneCycleLR``, whose function of annealing is pickled."""
+
+
+class _Annealing:
+    """Stands in for that function; takes no state."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __setstate__(self, state: object) -> None:
+        raise pickle.UnpicklingError(f'Trying to set a {type(state).__name__}')
+
+
+def _take_attribute(owner: object, name: object) -> _Method | _Annealing:
+    """Stands in for ``getattr``, by which functions of a class are pickled."""
+    if owner is _OneCycle and name in ANNEALINGS:
+        return _Annealing(name)
     if owner is not _History or not isinstance(name, str) or name.startswith('_'):
         raise pickle.UnpicklingError(f'Trying to get the attribute {name!r} of {owner!r}')
     return _Method()
@@ -81,7 +99,8 @@ def _make_scalar(dtype: object, raw: object) -> float | int | bool:
 
 
 STAND_INS = [
-    (_take_method, 'builtins.getattr'),
+    (_take_attribute, 'builtins.getattr'),
+    (_OneCycle, 'mmengine.optim.scheduler.param_scheduler.OneCycleParamScheduler'),
     (_History, 'mmengine.logging.history_buffer.HistoryBuffer'),
     (_Array, 'numpy.ndarray'),
     (_Type, 'numpy.dtype'),
@@ -99,6 +118,10 @@ def restore_histories(value: object) -> object:
         return value.real
     if isinstance(value, _History):
         return _restore_history(value)
+    if isinstance(value, _Annealing):
+        from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
+
+        return getattr(OneCycleParamScheduler, value.name)
     if isinstance(value, dict):
         for key in value:
             value[key] = restore_histories(value[key])

@@ -147,6 +147,8 @@ def _optimizer_problems(saved: dict, optimizer: Optimizer) -> Iterator[str]:
     skips = saved.get('skips', (0, 0))
     if not _is_like(skips, (0, 0)):
         yield 'has malformed counts of skipped updates'
+    if not isinstance(saved.get('base_param_settings', {}), dict | None):
+        yield 'has malformed base_param_settings'
     states = saved['state']
     if 'betas' in optimizer.defaults and not states:
         yield 'has no moments'
@@ -166,8 +168,8 @@ def _fits(saved: dict, own: dict, key: str) -> bool:
 
 
 def _is_scheduler(saved: object, own: dict) -> bool:
-    counts = ('last_step', '_global_step')
-    return _is_like(saved, own) and all(saved.get(key, 0) >= 0 for key in counts)
+    counts = ('last_step', '_global_step')  # -1 before the scheduler's begin
+    return _is_like(saved, own) and all(saved.get(key, 0) >= -1 for key in counts)
 
 
 def _is_like(saved: object, own: object) -> bool:

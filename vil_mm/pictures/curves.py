@@ -56,8 +56,9 @@ def read_scalars(work_dir: str | Path) -> dict[str, Curve]:
 
 def _add(curves: dict[str, Curve], lines: list[dict]) -> None:
     for line in lines:
-        for name in line.keys() - {'step', 'iter', 'epoch'} if 'step' in line else ():
-            curves.setdefault(name, {})[line['step']] = line[name]
+        numbers = {name: x for name, x in line.items() if _is_number(x)}  # some log lists as well
+        for name in numbers.keys() - {'step', 'iter', 'epoch'} if 'step' in line else ():
+            curves.setdefault(name, {})[line['step']] = numbers[name]
 
 
 def _sort(curves: dict[str, Curve]) -> dict[str, Curve]:
@@ -105,10 +106,14 @@ def _read_lines(path: Path) -> list[dict]:
             if number < len(lines):
                 raise ValueError(f'{path}, line {number} is not JSON: {line[:60]!r}') from error
             continue
-        if not isinstance(record, dict):
+        if not isinstance(record, dict) or not _is_number(record.get('step', 0)):
             raise ValueError(f'{path}, line {number} holds no scalars: {line[:60]!r}')
         records.append(record)
     return records
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float)
 
 
 def read_run(path: str | Path) -> dict[str, Curve]:

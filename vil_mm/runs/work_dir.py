@@ -26,14 +26,17 @@ class WorkDirInUseError(ValueError):
 
 
 def refuse_work_dir_in_use(cfg: Config) -> None:
-    """Fail early if another run holds the work dir; only the first process looks.
+    """Fail early if another run holds the work dir, and delete what a killed one left there.
+
+    Only the first process looks.
 
     Raises:
         WorkDirInUseError: Names its host and process.
     """
     path = Path(cfg.work_dir, LOCK)
     if is_first_process(cfg) and path.is_file() and os.access(path, os.W_OK):
-        os.close(_lock(path))
+        with hold_work_dir(cfg):
+            pass  # the lock was left by a killed run; now it is gone
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from mmcv.transforms import BaseTransform
 from mmengine.dataset import BaseDataset, Compose
 from mmseg.datasets.transforms import LoadAnnotations
 
-from vil_mm.datasets.checks.files import is_cut_off
+from vil_mm.datasets.checks.files import is_cut_off, is_deep
 from vil_mm.datasets.checks.findings import allowed_values, listed
+from vil_mm.datasets.checks.masks import check_raw, raw_mask
 from vil_mm.datasets.checks.pairs import reason
 from vil_mm.datasets.checks.parts import REMOTE, find_file, is_loading, loading, loads_mask
 from vil_mm.datasets.imagenet import DatasetError
@@ -88,6 +89,9 @@ class CheckedLoading(Compose):
             yield 'is cut off: its lower part is missing'
         if not loads_mask(transform) or 'gt_seg_map' not in data:
             return
+        if REMOTE not in path and is_deep(path):  # its values were cut to 8 bits
+            found = check_raw(path, raw_mask(transform, path), data.get('img_path', ''))
+            yield from (x.what.removeprefix(f'{path} ') for x in found if x.fatal)
         labels, size = data['gt_seg_map'], tuple(data.get('ori_shape', ()))
         if size and labels.shape != size:
             yield f'has the shape {labels.shape}, its image {data.get("img_path", "")} {size}'

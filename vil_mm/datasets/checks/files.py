@@ -42,6 +42,17 @@ def is_cut_off(path: str | Path) -> bool:
     return False
 
 
+def is_deep(path: str | Path) -> bool:
+    """Whether a PNG or TIFF file has more than 8 bits a channel; reads its header."""
+    if not str(path).lower().endswith(('.png', '.tif', '.tiff')):
+        return False
+    try:
+        with Image.open(path) as image:
+            return image.mode.startswith(('I', 'F'))
+    except Exception:  # formats unknown to Pillow are not checked here
+        return False
+
+
 def check_pairs(
     root: str, pairs: Sequence[PairNames], labels: Collection[int], quick: bool
 ) -> list[Problem]:

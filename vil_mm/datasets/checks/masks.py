@@ -24,7 +24,7 @@ def raw_mask(load: BaseTransform, path: str) -> np.ndarray:
     raw = mmcv.imfrombytes(content, flag='unchanged', backend=backend)
     if raw is None:
         raise ValueError('no image')
-    return raw.squeeze()
+    return raw[..., 0] if raw.ndim == 3 and raw.shape[2] == 1 else raw
 
 
 def check_raw(path: str, raw: np.ndarray, image: str) -> Iterator[Finding]:

@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from mmcv.transforms import BaseTransform
-from PIL import Image
 
-from vil_mm.datasets.checks.files import is_cut_off
+from vil_mm.datasets.checks.files import is_cut_off, is_deep
 from vil_mm.datasets.checks.findings import Finding
 from vil_mm.datasets.checks.masks import (
     check_raw,
@@ -116,7 +115,7 @@ def _load(part: Part, load: BaseTransform, path: str, info: dict, pair: Pair) ->
             if REMOTE not in path and is_cut_off(path):
                 yield _cut_off(path)
             if size is not None:
-                yield from check_size(part, path, labels.shape, pair.image, tuple(size))
+                yield from check_size(part, path, raw.shape, pair.image, tuple(size))
             yield from check_values(part, path, raw, labels)
         return
     if loaded is None:  # as ignore_empty=True asks for
@@ -154,16 +153,10 @@ def _check_image(
 
 def _check_depth(path: str) -> Iterator[Finding]:
     """Find images of more than 8 bits that are read as 8 bits."""
-    if path.lower().endswith(('.png', '.tif', '.tiff')) and REMOTE not in path:
-        try:
-            with Image.open(path) as image:
-                deep = image.mode.startswith(('I', 'F'))
-        except Exception:  # formats unknown to Pillow are not checked here
-            return
-        if deep:
-            yield Finding(
-                'deep images',
-                f'{path} has more than 8 bits a channel, of which 8 are read',
-                "color_type='unchanged' of LoadImageFromFile keeps all",
-                fatal=False,
-            )
+    if REMOTE not in path and is_deep(path):
+        yield Finding(
+            'deep images',
+            f'{path} has more than 8 bits a channel, of which 8 are read',
+            "color_type='unchanged' of LoadImageFromFile keeps all",
+            fatal=False,
+        )
