@@ -90,8 +90,7 @@ def mlstm(
             x.to(dtype).reshape(shape[0], length, *shape[-2:]).transpose(1, 2) for x in (q, k, v)
         )
         igate, fgate = (
-            x.to(dtype).reshape(shape[0], length, num_heads).mT.contiguous()
-            for x in (igate, fgate)
+            x.to(dtype).reshape(shape[0], length, num_heads).mT.contiguous() for x in (igate, fgate)
         )
         options = {'reverse': reverse, 'eps': eps}
         if backend == 'parallel':

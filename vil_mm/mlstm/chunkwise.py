@@ -16,8 +16,8 @@ quadratic form; a state carries everything before. In one chunk t reads s (xLSTM
 The last line is a recurrence over chunks; it is solved by one product with the C x C matrix of the
 betas' products, which is small because L grows with the sequence (see cost.py).
 
-The normaliser's state n and its value b follow the same lines with v_s = 1. The factor 1/sqrt(DH) of
-the keys is carried by P and omega, so no scaled copy of k is made. The direction touches only
+The normaliser's state n and its value b follow the same lines with v_s = 1. The factor 1/sqrt(DH)
+of the keys is carried by P and omega, so no scaled copy of k is made. The direction touches only
 vectors of gates, the mask and the order of the chunks: q, k and v are never flipped.
 
 The gradient is written out: it saves only the inputs and h and recomputes the rest; autograd would
