@@ -271,7 +271,8 @@ def put(
                 continue
             if entry in MAY.get(name, ()):
                 continue
-            bench.trial.run(f'{kind}/{name}', entry, partial(call, path), path.name * named)
+            must_name = named and name != 'long-line'  # whose first entry is what is wrong
+            bench.trial.run(f'{kind}/{name}', entry, partial(call, path), path.name * must_name)
         path.unlink()
 
 
