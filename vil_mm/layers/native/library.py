@@ -13,7 +13,6 @@ from torch import Tensor
 
 from vil_mm.layers.native.build import INSTRUCTION_SETS, library_path, source_digest
 
-HEADS = 4
 MAX_CHUNK, MAX_WIDTH = 96, 512  # as in source/scan.h
 CHUNK = 60  # tokens of a chunk, about: more cost pairs of tokens, fewer cost states
 

@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vil_mm.layers.conv import token_conv
+from vil_mm.layers.fused.scan import NUM_HEADS
 from vil_mm.layers.gates import gate_product
 from vil_mm.layers.headwise import block_diagonal
 from vil_mm.layers.native import library
@@ -19,6 +20,10 @@ from vil_mm.mlstm.triton.memory import empty_grid
 
 EPS = 1e-6  # of the mLSTM's normaliser
 INPUTS = 2 + len(library.PARAMETERS)  # tensors that the operator differentiates
+OPTIONAL = ('q_bias', 'k_bias', 'v_bias', 'norm_bias')
+WEIGHTS = ', '.join(  # in schemas of operators
+    f'Tensor{"?" if name in OPTIONAL else ""} {name}' for name in library.PARAMETERS
+)
 
 
 def native_scan(
@@ -49,36 +54,19 @@ def _float32(x: Tensor | None) -> Tensor | None:
     return x if x is None or x.dtype is torch.float32 else x.float()
 
 
-@torch.library.custom_op('vil_mm::native_scan', mutates_args=())
-def scan_op(
-    x: Tensor,
-    z: Tensor,
-    conv: Tensor,
-    conv_bias: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_bias: Tensor | None,
-    k_bias: Tensor | None,
-    v_bias: Tensor | None,
-    igate: Tensor,
-    igate_bias: Tensor,
-    fgate: Tensor,
-    fgate_bias: Tensor,
-    norm: Tensor,
-    norm_bias: Tensor | None,
-    skip: Tensor,
-    reverse: bool,
-    norm_eps: float,
-    recorded: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+@torch.library.custom_op(
+    'vil_mm::native_scan',
+    mutates_args=(),
+    schema=f'(Tensor x, Tensor z, {WEIGHTS}, bool reverse, float norm_eps, bool recorded)'
+    ' -> (Tensor, Tensor, Tensor, Tensor, Tensor)',
+)
+def scan_op(x, z, *weights_and_options):
     """y ``(B, Hg, Wg, E)``, laid out as z, and what the gradient needs if it is ``recorded``.
 
     That is, in reading order: the gates ``(B, 8, S)``, the convolution ``(B, S, E)``, the mLSTM's
     output ``(B, S, E)``, and the state that each chunk receives.
     """
-    weights = [conv, conv_bias, q, k, v, q_bias, k_bias, v_bias, igate, igate_bias]
-    weights += [fgate, fgate_bias, norm, norm_bias, skip]
+    *weights, reverse, norm_eps, recorded = weights_and_options
     return _forward(x, z, weights, reverse, norm_eps, recorded)
 
 
@@ -99,37 +87,16 @@ def _(x, z, *rest):
     return _outputs(x, z, rest[-1])
 
 
-@torch.library.custom_op('vil_mm::native_scan_backward', mutates_args=())
-def backward_op(
-    dy: Tensor,
-    x: Tensor,
-    z: Tensor,
-    conv: Tensor,
-    conv_bias: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    q_bias: Tensor | None,
-    k_bias: Tensor | None,
-    v_bias: Tensor | None,
-    igate: Tensor,
-    igate_bias: Tensor,
-    fgate: Tensor,
-    fgate_bias: Tensor,
-    norm: Tensor,
-    norm_bias: Tensor | None,
-    skip: Tensor,
-    gates: Tensor,
-    conv_out: Tensor,
-    hidden: Tensor,
-    states: Tensor,
-    reverse: bool,
-    norm_eps: float,
-) -> list[Tensor]:
+@torch.library.custom_op(
+    'vil_mm::native_scan_backward',
+    mutates_args=(),
+    schema=f'(Tensor dy, Tensor x, Tensor z, {WEIGHTS}, Tensor gates, Tensor conv_out,'
+    ' Tensor hidden, Tensor states, bool reverse, float norm_eps) -> Tensor[]',
+)
+def backward_op(dy, x, z, *rest):
     """Gradients of x, z and the weights, without those of biases that are None."""
+    *weights, gates, conv_out, hidden, states, reverse, norm_eps = rest
     x, z, dy = _readable(x), _readable(z), _readable(dy)
-    weights = [conv, conv_bias, q, k, v, q_bias, k_bias, v_bias, igate, igate_bias]
-    weights += [fgate, fgate_bias, norm, norm_bias, skip]
     weights = [_contiguous(w) for w in weights]
     arguments = _arguments(x, z, weights, [gates, conv_out, hidden, states], reverse, norm_eps)
     dx, dz, *gradients = _gradients(x, z, weights)
@@ -143,7 +110,7 @@ def backward_op(
 
 @backward_op.register_fake
 def _(dy, x, z, *rest):
-    return [g for g in _gradients(x, z, rest[:15]) if g is not None]
+    return [g for g in _gradients(x, z, rest[: len(library.PARAMETERS)]) if g is not None]
 
 
 def _gradients(x: Tensor, z: Tensor, weights: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -183,12 +150,12 @@ scan_op.register_autograd(_differentiate, setup_context=_save)
 
 def _outputs(x: Tensor, z: Tensor, recorded: bool) -> tuple[Tensor, ...]:
     images, rows, columns, channels = x.shape
-    length, width = rows * columns, channels // library.HEADS
+    length, width = rows * columns, channels // NUM_HEADS
     chunks = -(-length // library.chunk_size(length))
-    gates = torch.empty(images, 2 * library.HEADS, length, device=x.device)
+    gates = torch.empty(images, 2 * NUM_HEADS, length, device=x.device)
     if not recorded:
         return empty_grid(z), gates, *(gates.new_empty(0) for _ in range(3))
-    states = gates.new_empty(images, library.HEADS, chunks, width * (width + 1))
+    states = gates.new_empty(images, NUM_HEADS, chunks, width * (width + 1))
     tokens = (gates.new_empty(images, length, channels) for _ in range(2))
     return empty_grid(z), gates, *tokens, states
 
@@ -227,7 +194,7 @@ def plain_scan(x: Tensor, z: Tensor, *weights: Tensor | None, reverse: bool, eps
     parts = ((a, q, q_bias), (a, k, k_bias), (x, v, v_bias))
     q, k, v = (block_diagonal(source, weight, bias) for source, weight, bias in parts)
     igate, fgate = (gate_product((q, k, v), *gate) for gate in (gates[:2], gates[2:]))
-    q, k, v = (y.unflatten(-1, (library.HEADS, -1)) for y in (q, k, v))
+    q, k, v = (y.unflatten(-1, (NUM_HEADS, -1)) for y in (q, k, v))
     h = mlstm(q, k, v, igate, fgate, reverse=reverse, eps=EPS)
     return torch.addcmul(head_norm(h, norm, norm_bias, eps), skip, a) * F.silu(z)
 
